@@ -1,0 +1,1 @@
+"""Roadscribe: from dashcam footage to a driving report you can check."""

@@ -1,0 +1,191 @@
+"""A Clip: the frames of one window of a drive, the times they were shown, and what is known about them.
+
+Footage and the simulator write clips; annotate, curate, train and evaluate read them. A clip ends at the
+moment its report speaks of ("now"): the last frame is now, the earlier frames are its history. Every piece
+of evidence carries the time it belongs to, on the same clock as ``timestamps_s``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from roadscribe.errors import InputError
+from roadscribe.report import DrivingParameters
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Box(_Record):
+    """One labelled object in one frame, in pixels of the source video (x right, y down)."""
+
+    category: str
+    """Lower case, BDD100K's words: car, truck, bus, person, rider, bike, motor, traffic light, traffic sign."""
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    light_color: Literal["red", "yellow", "green", "off"] | None = None
+    occluded: bool | None = None
+    truncated: bool | None = None
+    on_road: bool | None = None
+    """For a person: whether they stand on the carriageway or a crossing; None where the source does not say."""
+
+
+class FrameLabels(_Record):
+    """What an annotator (or the simulator) says of one moment."""
+
+    time_s: float
+    weather: str | None = None
+    scene: str | None = None
+    time_of_day: str | None = None
+    boxes: tuple[Box, ...] = ()
+    image_width: int | None = None
+    image_height: int | None = None
+
+
+class Telemetry(_Record):
+    """One reading of the vehicle's own instruments."""
+
+    time_s: float
+    speed_mps: float | None = Field(default=None, ge=0)
+    course_deg: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class Truth(_Record):
+    """The exact answer at one moment; only the simulator has it."""
+
+    time_s: float
+    parameters: DrivingParameters
+
+
+class Evidence(_Record):
+    """Everything known about a clip besides its pixels; empty fields mean "nothing is known"."""
+
+    labels: tuple[FrameLabels, ...] = ()
+    telemetry: tuple[Telemetry, ...] = ()
+    truth: Truth | None = None
+
+
+class Provenance(_Record):
+    """Where the clip's pixels came from."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class Clip(BaseModel):
+    """One window of a drive.
+
+    ``frames`` are encoded JPEG files, oldest first, all of ``width`` x ``height`` pixels; ``timestamps_s`` are
+    their real presentation times in seconds from the start of the video.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clip_id: str = Field(min_length=1, max_length=400)
+    drive_id: str = Field(min_length=1, max_length=400)
+    source: str
+    frames: tuple[bytes, ...] = Field(min_length=1)
+    timestamps_s: tuple[float, ...]
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    evidence: Evidence = Evidence()
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _check(self) -> Clip:
+        if len(self.frames) != len(self.timestamps_s):
+            raise ValueError(f"{len(self.frames)} frames but {len(self.timestamps_s)} timestamps")
+        if any(b < a for a, b in zip(self.timestamps_s, self.timestamps_s[1:], strict=False)):
+            raise ValueError("timestamps_s must not decrease")
+        return self
+
+    @property
+    def now_s(self) -> float:
+        """The moment the report speaks of: the presentation time of the last frame, in seconds."""
+        return self.timestamps_s[-1]
+
+    def images(self) -> list[Image.Image]:
+        """Decode the frames to RGB images, oldest first."""
+        return [Image.open(io.BytesIO(frame)).convert("RGB") for frame in self.frames]
+
+
+CLIP_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("drive_id", pa.string()),
+        ("source", pa.string()),
+        ("frames", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+        ("timestamps_s", pa.list_(pa.float64())),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("evidence", pa.string()),
+        ("provenance", pa.string()),
+    ]
+)
+"""``frames`` has the layout of Hugging Face's ``Image`` feature; ``evidence`` and ``provenance`` are JSON."""
+
+
+def clips_to_table(clips: Iterable[Clip]) -> pa.Table:
+    """Clips as one Arrow table in ``CLIP_SCHEMA``."""
+    rows = [
+        {
+            "clip_id": clip.clip_id,
+            "drive_id": clip.drive_id,
+            "source": clip.source,
+            "frames": [{"bytes": frame, "path": None} for frame in clip.frames],
+            "timestamps_s": list(clip.timestamps_s),
+            "width": clip.width,
+            "height": clip.height,
+            "evidence": clip.evidence.model_dump_json(exclude_defaults=True),
+            "provenance": clip.provenance.model_dump_json(),
+        }
+        for clip in clips
+    ]
+    return pa.Table.from_pylist(rows, schema=CLIP_SCHEMA)
+
+
+def clip_shards(folder: Path) -> list[Path]:
+    """The Parquet shards of a clips artifact, in order. Raises InputError when there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that `roadscribe collect` wrote")
+    shards = sorted(folder.glob("*.parquet"))
+    if not shards:
+        raise InputError(f"{folder}: holds no clips (*.parquet); make them with `roadscribe collect`")
+    return shards
+
+
+def read_clips(folder: Path) -> Iterator[Clip]:
+    """Yield the clips of an artifact one by one; memory stays that of one row group."""
+    for shard in clip_shards(folder):
+        try:
+            parquet = pq.ParquetFile(shard)
+            batches = parquet.iter_batches(batch_size=16, columns=CLIP_SCHEMA.names)
+            for batch in batches:
+                for row in batch.to_pylist():
+                    yield Clip(
+                        clip_id=row["clip_id"],
+                        drive_id=row["drive_id"],
+                        source=row["source"],
+                        frames=tuple(frame["bytes"] for frame in row["frames"]),
+                        timestamps_s=tuple(row["timestamps_s"]),
+                        width=row["width"],
+                        height=row["height"],
+                        evidence=Evidence.model_validate_json(row["evidence"] or "{}"),
+                        provenance=Provenance.model_validate_json(row["provenance"]),
+                    )
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise InputError(f"{shard}: not a shard of clips ({error})") from error
