@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from roadscribe.errors import InputError
 from roadscribe.report import DrivingParameters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class _Record(BaseModel):
@@ -123,24 +125,33 @@ class Clip(BaseModel):
         return [Image.open(io.BytesIO(frame)).convert("RGB") for frame in self.frames]
 
 
-CLIP_SCHEMA = pa.schema(
-    [
-        ("clip_id", pa.string()),
-        ("drive_id", pa.string()),
-        ("source", pa.string()),
-        ("frames", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-        ("timestamps_s", pa.list_(pa.float64())),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("evidence", pa.string()),
-        ("provenance", pa.string()),
-    ]
-)
-"""``frames`` has the layout of Hugging Face's ``Image`` feature; ``evidence`` and ``provenance`` are JSON."""
+@cache
+def clip_schema() -> pa.Schema:
+    """The Arrow schema of a clips shard.
+
+    ``frames`` has the layout of Hugging Face's ``Image`` feature; ``evidence`` and ``provenance`` are JSON.
+    """
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("clip_id", pa.string()),
+            ("drive_id", pa.string()),
+            ("source", pa.string()),
+            ("frames", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
+            ("timestamps_s", pa.list_(pa.float64())),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("evidence", pa.string()),
+            ("provenance", pa.string()),
+        ]
+    )
 
 
 def clips_to_table(clips: Iterable[Clip]) -> pa.Table:
-    """Clips as one Arrow table in ``CLIP_SCHEMA``."""
+    """Clips as one Arrow table in ``clip_schema()``."""
+    import pyarrow as pa
+
     rows = [
         {
             "clip_id": clip.clip_id,
@@ -155,7 +166,7 @@ def clips_to_table(clips: Iterable[Clip]) -> pa.Table:
         }
         for clip in clips
     ]
-    return pa.Table.from_pylist(rows, schema=CLIP_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=clip_schema())
 
 
 def clip_shards(folder: Path) -> list[Path]:
@@ -170,10 +181,13 @@ def clip_shards(folder: Path) -> list[Path]:
 
 def read_clips(folder: Path) -> Iterator[Clip]:
     """Yield the clips of an artifact one by one; memory stays that of one row group."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     for shard in clip_shards(folder):
         try:
             parquet = pq.ParquetFile(shard)
-            batches = parquet.iter_batches(batch_size=16, columns=CLIP_SCHEMA.names)
+            batches = parquet.iter_batches(batch_size=16, columns=clip_schema().names)
             for batch in batches:
                 for row in batch.to_pylist():
                     yield Clip(
