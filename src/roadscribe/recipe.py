@@ -116,8 +116,9 @@ class Infer(_Section):
 class Evaluate(_Section):
     """What the scorecard measures."""
 
-    controls: tuple[Literal["black", "shuffled"], ...] = ("black", "shuffled")
-    """`black`: the same questions with black frames; `shuffled`: the same frames in another order."""
+    controls: tuple[Literal["black", "shuffled", "repeat_last", "swapped"], ...] = ("black", "shuffled")
+    """`black`: the same questions with black frames; `shuffled`: the same frames in another order;
+    `repeat_last`: the last frame in every place; `swapped`: the frames of another drive."""
     base: bool = True
     """Score the base model without the adapter, too."""
     without_grammar: bool = True

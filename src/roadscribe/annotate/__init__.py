@@ -1,0 +1,1 @@
+"""Teachers and the resumable runner: clips in, raw answers out."""

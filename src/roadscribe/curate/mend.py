@@ -1,0 +1,229 @@
+"""One raw answer through the rules: read, held against evidence, made consistent, or kept out with a reason.
+
+Two pure steps with the dataset's statistics between them: `judge` reads an answer and holds its parameters
+against the evidence; `settle` takes out values that collapse over the dataset, makes the parameters agree
+with each other and the prose with them. Every change is a Finding.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from roadscribe.curate.now import Now
+from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer
+from roadscribe.curate.rules.collapse import Collapse
+from roadscribe.curate.rules.collapse import collapse as collapse_rule
+from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
+from roadscribe.curate.rules.evidence import EVIDENCE_RULES
+from roadscribe.curate.rules.prose import PROSE_RULES, sentences
+from roadscribe.curate.rules.rule import null_of
+from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, Finding
+from roadscribe.report_text import parse_answer
+
+MIN_SCENE_WORDS = 6
+"""A scene of fewer words describes nothing."""
+
+
+@dataclass
+class Row:
+    """One answer on its way into the dataset."""
+
+    row: int
+    clip_id: str
+    report: DrivingReport | None = None
+    findings: list[Finding] = field(default_factory=list)
+    quarantine: Finding | None = None
+    """Why the row is kept out; None while it is in."""
+    confirmed: frozenset[str] = frozenset()
+    """Parameters that evidence was there for, whether it agreed or corrected."""
+    raw_values: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters as the teacher wrote them."""
+    read_values: Mapping[str, Any] = field(default_factory=dict)
+    """The parameters as they were understood, before any rule."""
+
+    def to_json(self) -> str:
+        """The row as one line of JSON."""
+        return json.dumps(
+            {
+                "row": self.row,
+                "clip_id": self.clip_id,
+                "report": self.report.model_dump(mode="json") if self.report else None,
+                "findings": [finding.model_dump(mode="json") for finding in self.findings],
+                "quarantine": self.quarantine.model_dump(mode="json") if self.quarantine else None,
+                "confirmed": sorted(self.confirmed),
+                "raw_values": dict(self.raw_values),
+                "read_values": dict(self.read_values),
+            },
+            ensure_ascii=False,
+        )
+
+    @classmethod
+    def from_json(cls, line: str) -> Row:
+        """The row that `to_json` wrote."""
+        fields = json.loads(line)
+        return cls(
+            row=fields["row"],
+            clip_id=fields["clip_id"],
+            report=DrivingReport.model_validate(fields["report"]) if fields["report"] else None,
+            findings=[Finding.model_validate(finding) for finding in fields["findings"]],
+            quarantine=Finding.model_validate(fields["quarantine"]) if fields["quarantine"] else None,
+            confirmed=frozenset(fields["confirmed"]),
+            raw_values=fields["raw_values"],
+            read_values=fields["read_values"],
+        )
+
+
+def _out(row: Row, rule_id: str, message: str, before: Any = None) -> Row:
+    row.quarantine = Finding(rule=rule_id, message=message, before=before)
+    row.findings.append(row.quarantine)
+    return row
+
+
+def judge(answer: RawAnswer, now: Now) -> Row:
+    """Read one raw answer and hold what it claims against the evidence of its last frame."""
+    row = Row(answer.row, answer.clip_id)
+    cut = None
+    for check in ANSWER_RULES:
+        if (reason := check.check(answer)) is None:
+            continue
+        if check.action == "quarantine":
+            return _out(row, check.id, reason)
+        cut = Finding(rule=check.id, message=reason)
+        row.findings.append(cut)
+    parsed = parse_answer(answer.text)
+    row.findings.extend(parsed.findings)
+    row.raw_values = parsed.raw_values
+    row.report = parsed.report()
+    if row.report is None:
+        missing = [name for name in PARAMETERS if name not in parsed.found_parameters]
+        if cut is not None:
+            row.findings.remove(cut)
+        problem = f"{len(missing)} of the 12 parameters are missing" if missing else "a section is missing"
+        return _out(row, cut.rule if cut else "incomplete", f"{problem}; {cut.message}" if cut else problem)
+    row.read_values = row.report.driving_parameters.model_dump()
+    row.confirmed = frozenset(_confirmable(now))
+    parameters = row.report.driving_parameters
+    for rule in EVIDENCE_RULES:
+        if (finding := rule.check(parameters, now)) is not None:
+            parameters = _changed(parameters, finding)
+            row.findings.append(finding)
+    row.report = row.report.model_copy(update={"driving_parameters": parameters})
+    return row
+
+
+def _confirmable(now: Now) -> Iterable[str]:
+    if now.speed_kmh is not None:
+        yield "ego_vehicle_speed"
+    if now.boxes_known:
+        yield "closest_vehicle_distance"
+
+
+def _changed(parameters: DrivingParameters, finding: Finding) -> DrivingParameters:
+    values = parameters.model_dump()
+    values[str(finding.parameter)] = finding.after
+    return DrivingParameters.model_validate(values)
+
+
+def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) -> Row:
+    """Finish a row that `judge` let through: collapsed values out, parameters consistent, prose in agreement."""
+    report = row.report
+    if report is None or row.quarantine is not None:
+        return row
+    parameters = report.driving_parameters
+    for parameter in collapse_rule.parameters:
+        found = collapses.get((parameter, getattr(parameters, parameter)))
+        if found is None or parameter in row.confirmed:
+            continue
+        raw = row.raw_values.get(parameter)
+        finding = Finding(
+            rule=collapse_rule.id,
+            parameter=parameter,
+            before=getattr(parameters, parameter),
+            after=null_of(parameter),
+            message=f"{raw!r} stands in {found.share:.0%} of the answers and nothing confirms it here",
+            evidence=f"{found.rows} answers; at most {found.allowed:.0%} can be so",
+        )
+        parameters = _changed(parameters, finding)
+        row.findings.append(finding)
+    for rule in CONSISTENCY_RULES:
+        if (finding_or_none := rule.check(parameters, now)) is not None:
+            parameters = _changed(parameters, finding_or_none)
+            row.findings.append(finding_or_none)
+    scene = mend_paragraph(report.scene_description, parameters, now, row.findings)
+    points = [mend_point(point, parameters, now, row.findings) for point in report.risk_assessment]
+    kept = list(dict.fromkeys(point for point in points if point))
+    if len(scene.split()) < MIN_SCENE_WORDS:
+        return _out(
+            row,
+            "prose_empty",
+            "nothing of the scene description agrees with the parameters",
+            report.scene_description,
+        )
+    if not kept:
+        kept = [f"The overall risk is {parameters.risk_factor}."]
+        row.findings.append(
+            Finding(
+                rule="prose_empty",
+                before=list(report.risk_assessment),
+                after=kept,
+                message="no point of the risk assessment agrees with the parameters",
+            )
+        )
+    row.report = DrivingReport(
+        scene_description=scene, driving_parameters=parameters, risk_assessment=tuple(kept)
+    )
+    return row
+
+
+def mend_paragraph(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:
+    """A paragraph whose sentences all agree with the parameters; changes are added to ``findings``."""
+    kept = [
+        mended
+        for sentence in sentences(text)
+        if (mended := mend_sentence(sentence, parameters, now, findings))
+    ]
+    return " ".join(dict.fromkeys(kept))
+
+
+_LABEL = re.compile(r"^(?P<label>[A-Z][\w/ -]{2,40}): (?=\S)")
+
+
+def mend_point(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:
+    """A bullet point whose sentences all agree with the parameters; empty when only its label would be left."""
+    label = _LABEL.match(text)
+    if label is None:
+        return mend_paragraph(text, parameters, now, findings)
+    body = text[label.end() :]
+    if re.match(r"risk", label["label"], re.IGNORECASE) and re.match(
+        r"(?:low|medium|moderate|high)\b", body, re.IGNORECASE
+    ):
+        return mend_paragraph(text, parameters, now, findings)
+    mended = mend_paragraph(body, parameters, now, findings)
+    return f"{label['label']}: {mended}" if mended else ""
+
+
+def mend_sentence(
+    sentence: str, parameters: DrivingParameters, now: Now, findings: list[Finding]
+) -> str | None:
+    """One sentence after all prose rules, or None when one of them drops it."""
+    for rule in PROSE_RULES:
+        mended = rule.check(sentence, parameters, now)
+        if mended == sentence:
+            continue
+        findings.append(
+            Finding(
+                rule=rule.id,
+                parameter=rule.parameters[0] if rule.parameters else None,
+                before=sentence,
+                after=mended,
+                message="sentence dropped" if mended is None else "sentence mended",
+            )
+        )
+        if mended is None:
+            return None
+        sentence = mended
+    return sentence

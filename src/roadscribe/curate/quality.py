@@ -1,0 +1,235 @@
+"""What curation did, counted: the figures of ``quality.json`` and the rows shown on the quality page."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from roadscribe.clip import Clip
+from roadscribe.curate.mend import Row
+from roadscribe.curate.rules import SEVERITY_OF
+from roadscribe.curate.rules.collapse import Collapse
+from roadscribe.report import PARAMETERS, Finding
+
+EXAMPLES_A_RULE = 2
+SUSPICIOUS = 10
+WEIGHT = {"error": 3, "warning": 2, "info": 0}
+"""How much a finding of each severity adds to a row's suspicion."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row as the page shows it."""
+
+    row: int
+    clip_id: str
+    split: str | None
+    findings: tuple[Finding, ...]
+    frames: tuple[bytes, ...]
+    scene: str | None
+    parameters: dict[str, Any]
+    risk: tuple[str, ...]
+    score: int = 0
+
+
+@dataclass
+class RuleCount:
+    """How often one rule spoke."""
+
+    findings: int = 0
+    rows: int = 0
+    fixed: int = 0
+    nulled: int = 0
+    mended: int = 0
+    dropped: int = 0
+    noted: int = 0
+    quarantined: int = 0
+
+
+@dataclass
+class Quality:
+    """Counts over all rows; memory does not grow with them."""
+
+    read: int = 0
+    kept: int = 0
+    changed: int = 0
+    quarantined: int = 0
+    values: Counter[str] = field(default_factory=Counter)
+    rules: dict[str, RuleCount] = field(default_factory=lambda: defaultdict(RuleCount))
+    before: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
+    after: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
+    splits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    drives: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    examples: dict[str, list[Example]] = field(default_factory=lambda: defaultdict(list))
+    rows_without_clip: list[tuple[int, str]] = field(default_factory=list)
+    clips_without_answer: list[str] = field(default_factory=list)
+    collapsed: list[Collapse] = field(default_factory=list)
+    _suspicious: list[tuple[int, int, Example]] = field(default_factory=list)
+
+    def unanswered(self, clip_id: str) -> None:
+        """A clip to which there is no answer."""
+        self.clips_without_answer.append(clip_id)
+
+    def without_clip(self, row: int, name: str) -> None:
+        """An answer whose clip is missing."""
+        self.rows_without_clip.append((row, name))
+
+    def collapses(self, found: Iterable[Collapse]) -> None:
+        """Values that stand too often over the whole dataset."""
+        self.collapsed = list(found)
+
+    def add(self, row: Row, split: str | None, drive_id: str, clip: Clip | None) -> None:
+        """Count one settled row; ``split`` is None when it was quarantined."""
+        self.read += 1
+        for rule_id in {finding.rule for finding in row.findings}:
+            self.rules[rule_id].rows += 1
+        for finding in row.findings:
+            self._count(finding, row)
+        for parameter, value in row.read_values.items():
+            self.before[parameter][value] += 1
+        if row.quarantine is not None:
+            self.quarantined += 1
+        elif row.report is not None and split is not None:
+            self.kept += 1
+            values = row.report.driving_parameters.model_dump()
+            self.changed += any(finding.before != finding.after for finding in row.findings)
+            for parameter, value in values.items():
+                self.after[parameter][value] += 1
+                read = row.read_values[parameter]
+                if value == read:
+                    self.values[
+                        "not understood" if value in (None, "unknown") and _said(row, parameter) else "kept"
+                    ] += 1
+                else:
+                    self.values["nulled" if value in (None, "unknown") else "corrected"] += 1
+            self.splits[split][str(values["risk_factor"])] += 1
+            self.drives[split].add(drive_id)
+        self._remember(row, split, clip)
+
+    def _count(self, finding: Finding, row: Row) -> None:
+        count = self.rules[finding.rule]
+        count.findings += 1
+        if row.quarantine is not None and finding == row.quarantine:
+            count.quarantined += 1
+        elif (
+            finding.parameter in PARAMETERS
+            and not isinstance(finding.after, str | list)
+            and finding.after is None
+        ):
+            dropped = finding.message == "sentence dropped"
+            count.dropped += dropped
+            count.nulled += not dropped
+        elif finding.message == "sentence dropped":
+            count.dropped += 1
+        elif finding.message == "sentence mended":
+            count.mended += 1
+        elif finding.after == "unknown":
+            count.nulled += 1
+        elif finding.before != finding.after:
+            count.fixed += 1
+        else:
+            count.noted += 1
+
+    def _remember(self, row: Row, split: str | None, clip: Clip | None) -> None:
+        score = sum(WEIGHT[SEVERITY_OF.get(finding.rule, "info")] for finding in row.findings)
+        wanted = [f.rule for f in row.findings if len(self.examples[f.rule]) < EXAMPLES_A_RULE]
+        in_top = len(self._suspicious) < SUSPICIOUS or score > self._suspicious[0][0]
+        if not wanted and not (in_top and score):
+            return
+        values = row.report.driving_parameters.model_dump() if row.report else {}
+        example = Example(
+            row=row.row,
+            clip_id=row.clip_id,
+            split=split,
+            findings=tuple(row.findings),
+            frames=(clip.frames[0], clip.frames[-1]) if clip else (),
+            scene=row.report.scene_description if row.report else None,
+            parameters=values,
+            risk=row.report.risk_assessment if row.report else (),
+            score=score,
+        )
+        for rule_id in dict.fromkeys(wanted):
+            self.examples[rule_id].append(example)
+        if in_top and score:
+            heapq.heappush(self._suspicious, (score, -row.row, example))
+            if len(self._suspicious) > SUSPICIOUS:
+                heapq.heappop(self._suspicious)
+
+    def suspicious(self) -> list[Example]:
+        """The rows with the weightiest findings, the worst first."""
+        return [
+            example for _, _, example in sorted(self._suspicious, key=lambda item: item[:2], reverse=True)
+        ]
+
+    def commonest(self) -> str:
+        """The rule that quarantined most rows, with its count."""
+        rule_id, count = max(self.rules.items(), key=lambda item: item[1].quarantined)
+        return f"{rule_id}, {count.quarantined} rows"
+
+    def summary(self) -> dict[str, Any]:
+        """The figures a manifest holds."""
+        return {
+            "rows_read": self.read + len(self.rows_without_clip),
+            "rows_kept": self.kept,
+            "rows_changed": self.changed,
+            "rows_quarantined": self.quarantined + len(self.rows_without_clip),
+            "splits": {split: sum(risks.values()) for split, risks in sorted(self.splits.items())},
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``quality.json``."""
+        return {
+            "version": 1,
+            **self.summary(),
+            "splits": {
+                split: {
+                    "rows": sum(risks.values()),
+                    "drives": len(self.drives[split]),
+                    "risk": dict(sorted(risks.items())),
+                }
+                for split, risks in sorted(self.splits.items())
+            },
+            "values": dict(sorted(self.values.items())),
+            "rules": {
+                rule_id: {"severity": SEVERITY_OF.get(rule_id, "info"), **asdict(count)}
+                for rule_id, count in sorted(
+                    self.rules.items(), key=lambda item: (-item[1].findings, item[0])
+                )
+            },
+            "collapses": [asdict(found) for found in self.collapsed],
+            "parameters": {
+                parameter: {
+                    "before": counted(self.before[parameter]),
+                    "after": counted(self.after[parameter]),
+                }
+                for parameter in PARAMETERS
+            },
+            "suspicious": [
+                {
+                    "row": item.row,
+                    "clip_id": item.clip_id,
+                    "score": item.score,
+                    "rules": [f.rule for f in item.findings],
+                }
+                for item in self.suspicious()
+            ],
+            "rows_without_clip": [{"row": row, "clip_id": name} for row, name in self.rows_without_clip],
+            "clips_without_answer": self.clips_without_answer,
+        }
+
+
+def _said(row: Row, parameter: str) -> bool:
+    """Whether the teacher wrote something for a parameter that ended up null."""
+    return any(finding.parameter == parameter for finding in row.findings)
+
+
+def counted(counter: Counter[Any]) -> dict[str, int]:
+    """Counts with JSON keys, the commonest first; null, true and false are written as in JSON."""
+    named = (
+        (value if isinstance(value, str) else json.dumps(value), count) for value, count in counter.items()
+    )
+    return dict(sorted(named, key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,131 @@
+"""Raw answers as they lie on disk: the annotate stage's log, or the original project's JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roadscribe.artifacts import require_complete
+from roadscribe.clip import Clip
+from roadscribe.curate.rules.answer import RawAnswer
+from roadscribe.errors import InputError
+
+ANSWERS = "answers.jsonl"
+
+
+@dataclass
+class AnswerLog:
+    """Where each clip's answers stand in a JSONL file; the answers themselves stay on disk."""
+
+    path: Path
+    places: dict[str, list[tuple[int, int]]]
+    """clip_id -> (row, byte offset) of its answers, in the order of the file."""
+
+    def __len__(self) -> int:
+        return sum(len(places) for places in self.places.values())
+
+    def name_of(self, clip: Clip) -> str:
+        """The name under which a clip's answers are kept."""
+        return clip.clip_id
+
+    def answers(self, clip_id: str) -> Iterator[RawAnswer]:
+        """The answers to one clip, none when it was not asked."""
+        places = self.places.get(clip_id, ())
+        if not places:
+            return
+        with self.path.open("rb") as file:
+            for row, offset in places:
+                file.seek(offset)
+                yield _answer(row, json.loads(file.readline()))
+
+
+class AnswerList:
+    """Answers that are held in memory; the same questions can be put to it as to an `AnswerLog`."""
+
+    def __init__(self, answers: list[RawAnswer]) -> None:
+        self._answers = answers
+        self.places: dict[str, list[int]] = {}
+        for place, answer in enumerate(answers):
+            self.places.setdefault(answer.clip_id, []).append(place)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def name_of(self, clip: Clip) -> str:
+        """The name of the clip's video as the answers give it, with or without its ending; else the clip's id."""
+        video = Path(clip.provenance.path)
+        return next(
+            (name for name in (video.name, video.stem, clip.clip_id) if name in self.places), clip.clip_id
+        )
+
+    def answers(self, clip_id: str) -> Iterator[RawAnswer]:
+        """The answers to one clip, none when it was not asked."""
+        return (self._answers[place] for place in self.places.get(clip_id, ()))
+
+
+def _answer(row: int, record: dict[str, Any]) -> RawAnswer:
+    return RawAnswer(
+        row=row,
+        clip_id=record["clip_id"],
+        text=record.get("text") or "",
+        finish_reason=record.get("finish_reason") or "stop",
+        error=record.get("error"),
+        injected=tuple(record.get("injected") or ()),
+    )
+
+
+def open_log(folder: Path) -> AnswerLog:
+    """Index an artifact of raw answers; of a key that was written twice the last line counts.
+
+    Raises:
+        InputError: the folder is no whole artifact of raw answers, or a line is no record.
+    """
+    require_complete(folder, "raw", "annotate")
+    path = folder / ANSWERS
+    last: dict[str, tuple[str, int]] = {}
+    offset = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    record = json.loads(line)
+                    last[record["key"]] = (record["clip_id"], offset)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise InputError(f"{path}:{number}: not a record of raw answers ({error!r})") from error
+                offset += len(line)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; make it with `roadscribe annotate`") from error
+    places: dict[str, list[tuple[int, int]]] = {}
+    for row, (clip_id, start) in enumerate(last.values()):
+        places.setdefault(clip_id, []).append((row, start))
+    return AnswerLog(path, places)
+
+
+def read_original(path: Path) -> list[RawAnswer]:
+    """The original project's instruction set, ``[{"video_id": ..., "QA": {"q": ..., "a": ...}}]``.
+
+    Raises:
+        InputError: no such file, not JSON, or an entry that is not of this form (named by its position).
+    """
+    try:
+        entries = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error})") from error
+    form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path}: holds no list of answers; {form}")
+    answers = []
+    for row, entry in enumerate(entries):
+        try:
+            video_id, text = entry["video_id"], entry["QA"]["a"]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: entry {row} has another form; {form}") from error
+        if not isinstance(video_id, str) or not video_id or not isinstance(text, str):
+            raise InputError(f"{path}: entry {row}: video_id and the answer must be text; {form}")
+        answers.append(RawAnswer(row=row, clip_id=video_id, text=text))
+    return answers

@@ -1,0 +1,113 @@
+"""Rules about the answer as a whole: is it an answer, is it all there, does it say things once?
+
+Signature: ``(answer: RawAnswer) -> str | None``, the reason the row is kept out, or None. They run before
+anything is parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from roadscribe.curate.rules.rule import Rule, rule
+from roadscribe.report import PARAMETERS
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """One answer as the teacher gave it."""
+
+    row: int
+    """Position in the raw artifact, from 0."""
+    clip_id: str
+    text: str
+    finish_reason: str = "stop"
+    error: str | None = None
+    injected: tuple[dict[str, Any], ...] = field(default=(), compare=False)
+    """What a simulated teacher got wrong on purpose; never seen by a rule."""
+
+
+AnswerCheck = Callable[[RawAnswer], str | None]
+
+_REFUSALS = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:cannot|can't|can not|won't|am not able to)\b|"
+    r"as an ai\b|(?:cannot|can't|unable to) (?:assist|help|provide|comply|fulfil|analy[sz]e)\b|"
+    r"i (?:apologi[sz]e|must decline))",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    reason="A request that failed has no answer to learn from.",
+    source="the annotate stage's own log",
+    severity="error",
+    action="quarantine",
+)
+def no_answer(answer: RawAnswer) -> str | None:
+    """The teacher answered at all."""
+    if answer.error:
+        return f"the teacher failed: {answer.error}"
+    return "the answer is empty" if not answer.text.strip() else None
+
+
+@rule(
+    reason="A model trained on refusals refuses.",
+    source="refusal phrases of instruction-tuned models",
+    severity="error",
+    action="quarantine",
+)
+def refusal(answer: RawAnswer) -> str | None:
+    """The answer does not decline the task."""
+    found = _REFUSALS.search(answer.text[:400])
+    keys = sum(parameter in answer.text for parameter in PARAMETERS)
+    if found and keys < len(PARAMETERS) // 2:
+        return f"the teacher declined: {found.group(0)!r}"
+    return None
+
+
+@rule(
+    reason="A target that stops in the middle teaches the model to stop in the middle.",
+    source="finish_reason of the OpenAI API; sentence ends",
+    severity="error",
+    action="note",
+)
+def cut_off(answer: RawAnswer) -> str | None:
+    """The answer was not ended by the token limit."""
+    tail = answer.text.rstrip()
+    if answer.finish_reason == "length":
+        return f"the token limit ended it at {tail[-30:]!r}"
+    if len(tail) > 200 and re.search(r"[A-Za-z,]$", tail) and not tail.endswith("```"):
+        last = tail.splitlines()[-1]
+        if len(last.split()) >= 4:
+            return f"it ends in the middle of a sentence: {tail[-30:]!r}"
+    return None
+
+
+def repeated(text: str) -> tuple[str, int] | None:
+    """The line or sentence of at least four words that stands most often in the text, and how often."""
+    pieces = [piece.strip(" -*\t").casefold() for piece in re.split(r"\n+|(?<=[.!?])\s+", text)]
+    counts = Counter(piece for piece in pieces if len(piece.split()) >= 4)
+    return counts.most_common(1)[0] if counts else None
+
+
+@rule(
+    reason="Degenerate repetition is learnt quickly and ends in answers that never stop.",
+    source="degenerate decoding: Holtzman et al., The Curious Case of Neural Text Degeneration, 2020",
+    severity="error",
+    action="quarantine",
+)
+def repetition(answer: RawAnswer) -> str | None:
+    """No sentence stands in the answer more than three times."""
+    most = repeated(answer.text)
+    if most and most[1] > 3:
+        return f"says {most[1]} times: {most[0][:60]!r}"
+    looped = re.search(r"\b(\w+(?:\W+\w+){0,7})(?:\W+\1){5,}\b", answer.text)
+    if looped:
+        return f"loops on {looped.group(1)[:60]!r}"
+    return None
+
+
+ANSWER_RULES: tuple[Rule[AnswerCheck], ...] = (no_answer, refusal, cut_off, repetition)

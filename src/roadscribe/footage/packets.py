@@ -1,0 +1,351 @@
+"""What a video file's packets tell without decoding it: which pictures there are, in which order, and when.
+
+The lowest step of sampling. A packet is known by its number (from 0, in the order packets are stored and
+decoded) and carries that number through the decoder, so a picture is known by the packet it came from and
+never by counting or by a frame rate.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import Flags as ContainerFlags
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Discard, Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from roadscribe.errors import InputError
+
+MAX_SOURCE_PIXELS = 8192 * 4352
+"""Pictures larger than 8K are refused before they are decoded: a small file can claim any size."""
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,gif,yuv4mpegpipe"
+)
+"""FFmpeg's names of the formats that are opened: those that hold pictures and times, and none that names
+other files or addresses (playlists)."""
+
+CUT_SHORT_S = 1.0
+"""A file may end this much before its header says without being called cut short."""
+
+REPAIR = "copy the file again, or repair it with `ffmpeg -i IN -c copy OUT.mp4`"
+
+
+class Unexpected(Exception):
+    """The decoder did not give what the packets promised."""
+
+
+@dataclass(eq=False)
+class Packets:
+    """The packets of a video stream; every list but the last three has one entry a packet."""
+
+    times: list[int | None] = field(default_factory=list)
+    """Presentation time, in ticks of the stream."""
+    decode_times: list[int | None] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+    shown: list[bool] = field(default_factory=list)
+    """False where an edit list leaves the picture out."""
+    keys: list[int] = field(default_factory=list)
+    """Numbers of the packets at which decoding can begin."""
+    corrupt: list[int] = field(default_factory=list)
+    """Numbers of the packets that the container or the decoder calls damaged."""
+    order: list[int] = field(default_factory=list)
+    """Numbers of the packets whose pictures are shown, in the order they are shown."""
+
+    def mark(self, number: int) -> tuple[int | None, int]:
+        """What a packet is known by when it is read again; the same as `mark` of the packet itself."""
+        time = self.times[number]
+        return (self.decode_times[number] if time is None else time), self.sizes[number]
+
+
+def mark(packet: Packet[Any]) -> tuple[int | None, int]:
+    """What a packet is known by when it is read again: its time and its size."""
+    return (packet.dts if packet.pts is None else packet.pts), packet.size
+
+
+def printable(path: Path | str) -> str:
+    """A path on one line that any terminal can print: line breaks and bytes that are no text are escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def file_size(path: Path, max_file_mb: int | None = None) -> int:
+    """Bytes of a file that can be read.
+
+    Raises:
+        InputError: no such file, a folder, a broken link, no permission, empty, or larger than
+            ``max_file_mb`` (MB of 10^6 bytes).
+    """
+    name = printable(path)
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            path.open("rb").close()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise InputError(f"{name}: is a link to a file that is not there; mend or remove it") from error
+        raise InputError(f"{name}: no such file; check the path") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be opened ({reason(error)}); check its permissions") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{name}: is a folder, not a video; give a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{name}: is not a regular file; give a video file")
+    if status.st_size == 0:
+        raise InputError(f"{name}: is empty (0 bytes); copy the file again")
+    if max_file_mb is not None and status.st_size > max_file_mb * 1_000_000:
+        raise InputError(
+            f"{name}: has {ceil(status.st_size / 1e6)} MB, more than footage.max_file_mb={max_file_mb}; "
+            "raise that limit or cut the video"
+        )
+    return status.st_size
+
+
+@contextmanager
+def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """The container and its video stream, ready to demux; what FFmpeg raises inside becomes one clear line.
+
+    Raises:
+        InputError: not a video, only sound, an unknown codec, a picture beyond `MAX_SOURCE_PIXELS`.
+    """
+    name = printable(path)
+    limits = {"max_pixels": str(MAX_SOURCE_PIXELS)}
+    try:
+        container = av.open(
+            f"file:{path}",
+            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"},
+            options=limits,
+            metadata_errors="replace",  # cameras write their names in any encoding
+        )
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{name}: {_not_a_video(path, error)}") from error
+    with container:
+        pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not pictures:
+            held = "only sound" if container.streams.audio else "no pictures"
+            raise InputError(f"{name}: holds {held}; give a video file")
+        stream = pictures[0]
+        context: Any = stream.codec_context
+        if context is None or stream.time_base is None:
+            raise InputError(f"{name}: its codec is unknown here; convert it with `ffmpeg -i IN OUT.mp4`")
+        if context.width * context.height > MAX_SOURCE_PIXELS:
+            raise InputError(
+                f"{name}: its pictures have {context.width}x{context.height} pixels, more than 8K; "
+                "scale it down with `ffmpeg -i IN -vf scale=1920:-2 OUT.mp4`"
+            )
+        # FFmpeg can make up presentation times, but wrongly for B-frames that refer to each other.
+        container.flags &= ~ContainerFlags.gen_pts.value
+        for other in container.streams:
+            if other is not stream:
+                other.discard = Discard.all
+        context.copy_opaque = True
+        context.thread_count = threads
+        context.thread_type = "AUTO"
+        context.options = limits
+        try:
+            yield container, stream
+        except (av.FFmpegError, MemoryError) as error:
+            raise InputError(f"{name}: cannot be decoded ({reason(error)}); {REPAIR}") from error
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's or the system's own words for an error, on one line."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(words.split()) or type(error).__name__
+
+
+def _not_a_video(path: Path, error: Exception) -> str:
+    """Why FFmpeg would not open a file, in words that help."""
+    try:
+        with Image.open(path) as picture:
+            return f"is a {picture.format} picture, not a video; give a video file"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pass
+    with path.open("rb") as file:
+        if b"ftyp" in file.read(64):
+            return (
+                f"is an MP4 or MOV file without a readable index, as a recording that was cut off; {REPAIR}"
+            )
+    return f"cannot be read as a video ({reason(error)}); give an MP4, MOV, MKV, WebM, AVI or TS file"
+
+
+def numbered(packets: Iterator[Packet[Any]], first: int = 0) -> Iterator[tuple[int, Packet[Any]]]:
+    """The packets that hold a picture, numbered; each carries its number through the decoder."""
+    number = first
+    for packet in packets:
+        # Without content: the end of the stream, or AVI's way to say "the same picture again".
+        if packet.size:
+            packet.opaque = number
+            yield number, packet
+            number += 1
+
+
+def number_of(frame: VideoFrame) -> int:
+    """The number of the packet a picture came from."""
+    if not isinstance(frame.opaque, int):
+        raise Unexpected("its decoder does not tell which packet a picture came from")
+    return frame.opaque
+
+
+def read_packets(
+    path: Path, container: InputContainer, stream: VideoStream
+) -> tuple[Packets, VideoFrame, str | None]:
+    """All packets (``order`` still empty), the first picture, and what is wrong with the file's end.
+
+    Raises:
+        InputError: there is no packet, or none can be decoded.
+    """
+    packets = Packets()
+    first: VideoFrame | None = None
+    damage = None
+    try:
+        for number, packet in numbered(container.demux(stream)):
+            packets.times.append(packet.pts)
+            packets.decode_times.append(packet.dts)
+            packets.sizes.append(packet.size)
+            packets.durations.append(packet.duration or 0)
+            packets.shown.append(not packet.is_discard)
+            if packet.is_keyframe:
+                packets.keys.append(number)
+            if packet.is_corrupt:
+                packets.corrupt.append(number)
+            if first is None:
+                first = next(iter(_decoded(stream, packet)), None)
+    except av.FFmpegError as error:
+        damage = f"cannot be read to its end ({reason(error)})"
+    if not packets.sizes:
+        raise InputError(f"{printable(path)}: holds no frames; {REPAIR}")
+    if first is None:
+        first = next(iter(_decoded(stream, None)), None)
+    if first is None:
+        held = f"{len(packets.sizes)} frames (codec {stream.codec_context.name})"
+        raise InputError(f"{printable(path)}: none of its {held} can be decoded; {REPAIR}")
+    if len(packets.sizes) - 1 in packets.corrupt:
+        damage = "ends within a frame"
+    return packets, first, damage or _cut_short(path, container, stream, packets)
+
+
+def _decoded(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
+    """The pictures that come out when a packet goes in (None: all that are left); none when it is damaged."""
+    try:
+        return stream.codec_context.decode(packet)
+    except (av.InvalidDataError, av.EOFError):
+        return []
+
+
+def _cut_short(path: Path, container: InputContainer, stream: VideoStream, packets: Packets) -> str | None:
+    """A word on a file whose header promises more than it holds, such as a recording that lost its end."""
+    promised_s = (container.duration or 0) / av.time_base
+    ends = [
+        time + length
+        for time, length in zip(packets.times, packets.durations, strict=True)
+        if time is not None
+    ]
+    if not ends or stream.time_base is None:
+        return None
+    end_s = float(max(ends) * stream.time_base)
+    if end_s >= promised_s - CUT_SHORT_S:
+        return None
+    # The sound may go on longer than the pictures, so all streams are asked before the file is blamed.
+    with opened(path) as (again, _):
+        for other in again.streams:
+            other.discard = Discard.default
+        for packet in again.demux():
+            if packet.pts is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    if end_s >= promised_s - CUT_SHORT_S:
+        return None
+    return f"is cut short: {promised_s:.1f} s are announced, {end_s:.1f} s are there"
+
+
+def order_by_times(packets: Packets) -> bool:
+    """Set the order of the pictures from their presentation times; False where these cannot be relied on."""
+    shown = [number for number, is_shown in enumerate(packets.shown) if is_shown]
+    times = {packets.times[number] for number in shown}
+    if None in times or len(times) < len(shown) or packets.keys[:1] != [0]:
+        return False
+    known = [time for time in packets.decode_times if time is not None]
+    if any(b < a for a, b in pairwise(known)):
+        return False
+    packets.order = sorted(shown, key=lambda number: packets.times[number] or 0)
+    return True
+
+
+def order_by_decoding(path: Path, packets: Packets) -> None:
+    """Set the order of the pictures by decoding them all; what cannot be decoded counts as corrupt."""
+    order: list[int] = []
+    with opened(path, threads=0) as (container, stream):
+        context = stream.codec_context
+        if context.codec.intra_only:
+            packets.order = [number for number, is_shown in enumerate(packets.shown) if is_shown]
+            return
+        # Only the order is asked for, so the costly last steps of decoding can be left out.
+        context.options = {**context.options, "skip_loop_filter": "all", "skip_idct": "all"}
+        for number, packet in numbered(container.demux(stream)):
+            try:
+                order += [number_of(frame) for frame in context.decode(packet) if not frame.is_corrupt]
+            except av.InvalidDataError:
+                # A recording cut out of a longer one begins with pictures whose keyframe is missing.
+                if order:
+                    packets.corrupt.append(number)
+        order += [number_of(frame) for frame in _decoded(stream, None) if not frame.is_corrupt]
+    packets.order = order
+
+
+def presentation_ticks(path: Path, packets: Packets) -> list[int]:
+    """When each picture of ``packets.order`` is shown, in ticks of the stream, ascending.
+
+    Raises:
+        InputError: no picture is shown, or the times are missing or run backwards.
+    """
+    if not packets.order:
+        raise InputError(f"{printable(path)}: none of its frames is shown or can be decoded; {REPAIR}")
+    ticks = [time for number in packets.order if (time := packets.times[number]) is not None]
+    if len(ticks) < len(packets.order):
+        # Without presentation times the k-th picture shown has the k-th decoding time.
+        ticks = sorted(time for number in packets.order if (time := packets.decode_times[number]) is not None)
+    if len(ticks) < len(packets.order) or any(b <= a for a, b in pairwise(ticks)):
+        raise InputError(
+            f"{printable(path)}: the times of its frames are missing or run backwards, as in recordings that "
+            "were joined byte by byte; convert it with `ffmpeg -i IN OUT.mp4`"
+        )
+    return ticks
+
+
+_TURNS = {
+    (1, 0, 0, 1): None,
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
+"""The display matrix (a, b, c, d) with x' = ax + cy, y' = bx + dy (ISO/IEC 14496-12, track header) as Pillow
+turns pictures (counter-clockwise)."""
+
+
+def turn_of(frame: VideoFrame) -> Image.Transpose | None:
+    """How a picture is turned to be seen upright, from the display matrix of its track."""
+    matrix: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX)  # type: ignore[call-overload]
+    if matrix is None:
+        return None
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(matrix), dtype=np.int32)[:5])
+    largest = max(abs(a), abs(b), abs(c), abs(d)) or 1
+    return _TURNS.get((round(a / largest), round(b / largest), round(c / largest), round(d / largest)))

@@ -1,0 +1,421 @@
+"""The local engine: many reports at once from a Qwen3-VL, greedy, with or without the grammar.
+
+Describe, evaluate and serve ask here. The model's own modules compute everything, so a plain, a 4-bit and an
+adapted model are served alike; what is ours is the order of work: each frame goes through the vision tower
+once, equal questions are answered once, all sequences step together without padding, and text that the
+grammar forces is read in one step instead of being asked for token by token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import torch
+import xgrammar
+from peft import PeftModel
+from PIL import Image
+
+from roadscribe.infer.grammar import ReportGrammar, ReportState
+from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
+from roadscribe.model.encode import Sample, encode_images, encode_text
+from roadscribe.prompts import messages
+
+FRAMES_AT_ONCE = 16
+"""Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
+MEMORY_BYTES = 512 * 2**20
+"""How much the engine keeps of frames it has seen, and again as much of prompts it has read."""
+ANSWERS_KEPT = 4096
+
+
+@dataclass(frozen=True)
+class GeneratedReport:
+    """One answer of the model."""
+
+    text: str
+    tokens: int
+    """New tokens, the stop token included."""
+    finished: bool
+    """False where the answer ran into the limit of new tokens; the text is what there was by then."""
+    seconds: float
+    """This answer's share of the wall time of its `ReportEngine.generate` call."""
+    forced_tokens: int
+    """How many of the tokens the grammar left no choice about; the model was not asked for them."""
+    token_ids: tuple[int, ...]
+
+
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+_Kept = TypeVar("_Kept", bound=_Sized)
+
+
+class Memory(Generic[_Kept]):
+    """Things by key, up to a number of bytes; what was not asked for the longest goes first."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._used = 0
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+
+    def get(self, key: Hashable) -> _Kept | None:
+        """What is kept under ``key``, or None."""
+        if key not in self._kept:
+            return None
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def put(self, key: Hashable, thing: _Kept) -> None:
+        """Keep a thing, unless it alone is larger than the limit."""
+        if key in self._kept or thing.nbytes > self._limit:
+            return
+        self._kept[key] = thing
+        self._used += thing.nbytes
+        while self._used > self._limit:
+            _, oldest = self._kept.popitem(last=False)
+            self._used -= oldest.nbytes
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+class FrameFeatures(NamedTuple):
+    """What the vision tower says of one frame, as the language model takes it."""
+
+    levels: torch.Tensor
+    """(1 + DeepStack levels, visual tokens, hidden): the merged features, then each DeepStack level."""
+    grid: tuple[int, int, int]
+    """Patches in time, rows, columns."""
+
+    @property
+    def nbytes(self) -> int:
+        return self.levels.nbytes
+
+
+class _Question(NamedTuple):
+    frames: tuple[bytes, ...]
+    """Digest of each frame's pixels."""
+    grammar: bool
+
+
+@dataclass
+class _Sequence:
+    """One report in the making."""
+
+    question: _Question
+    next_position: int
+    """M-RoPE position of the next token, the same on all three axes for text."""
+    state: ReportState | None
+    tokens: list[int] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)
+    """Tokens that are decided, but that the model has not read."""
+    forced: int = 0
+    stopped: bool = False
+
+
+class ReportEngine:
+    """Reports from one model in memory, which must not change while the engine is in use.
+
+    It remembers what it has computed: frames by the digest of their pixels, prompts by their frames, answers by
+    their prompt. Greedy answers to equal questions are equal, so nothing is asked twice.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        batch_size: int = 16,
+        max_new_tokens: int = 1024,
+        adapter: bool = True,
+        features: Memory[FrameFeatures] | None = None,
+    ) -> None:
+        """
+        Args:
+            model: a `Qwen3VLForConditionalGeneration`, plain or 4-bit, or a `PeftModel` around one.
+            processor: its processor.
+            batch_size: sequences that step together; more are faster and take memory.
+            max_new_tokens: a longer answer is cut off and marked as not finished.
+            adapter: False answers as the base model does, with the adapter switched off.
+            features: frames seen by another engine over the same vision tower.
+        """
+        self._model = model
+        self._base = model.get_base_model() if isinstance(model, PeftModel) else model
+        self._language = self._base.model.language_model
+        self._processor = processor
+        self._adapter = adapter
+        self._batch_size = batch_size
+        self._max_new_tokens = max_new_tokens
+        self._stop = stop_tokens(self._base, processor)
+        self._vocab_size = self._base.get_output_embeddings().weight.shape[0]
+        self._grammar: ReportGrammar | None = None
+        self.features: Memory[FrameFeatures] = Memory(MEMORY_BYTES) if features is None else features
+        self._prefixes: Memory[Prefix] = Memory(MEMORY_BYTES)
+        self._answers: OrderedDict[_Question, GeneratedReport] = OrderedDict()
+
+    def without_adapter(self) -> ReportEngine:
+        """The base model under the same adapter, sharing what was computed of the frames."""
+        return ReportEngine(
+            self._model,
+            self._processor,
+            batch_size=self._batch_size,
+            max_new_tokens=self._max_new_tokens,
+            adapter=False,
+            features=self.features,
+        )
+
+    def generate(
+        self,
+        clips_frames: Sequence[Sequence[Image.Image]],
+        *,
+        grammar: bool = True,
+        jump_forward: bool = True,
+        remember: bool = True,
+    ) -> list[GeneratedReport]:
+        """One report a clip, in order.
+
+        Args:
+            clips_frames: the frames of each clip, oldest first; clips may differ in number and size of frames.
+            grammar: admit only the report's text form; a finished report then always parses.
+            jump_forward: read forced text in one step. Without it the same tokens are read one by one, which
+                is slower and differs in nothing else.
+            remember: keep prompts and answers for the next call (frames are always kept).
+        """
+        started = time.perf_counter()
+        questions = []
+        frames_of: dict[_Question, Sequence[Image.Image]] = {}
+        for frames in clips_frames:
+            question = _Question(tuple(_digest(frame) for frame in frames), grammar)
+            questions.append(question)
+            frames_of.setdefault(question, frames)
+        answers = {question: self._answers[question] for question in frames_of if question in self._answers}
+        waiting = [question for question in frames_of if question not in answers]
+        with self._computing():
+            for sequence in self._run(waiting, frames_of, jump_forward, remember):
+                answers[sequence.question] = self._report(sequence)
+        if remember:
+            self._answers.update(answers)
+            while len(self._answers) > ANSWERS_KEPT:
+                self._answers.popitem(last=False)
+        seconds = (time.perf_counter() - started) / max(1, len(questions))
+        return [replace(answers[question], seconds=seconds) for question in questions]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """No gradients, evaluation mode, the adapter as asked, our attention; all undone afterwards."""
+        was_training = self._model.training
+        self._model.eval()
+        off = isinstance(self._model, PeftModel) and not self._adapter
+        try:
+            with torch.inference_mode(), packed_language_model(self._language):
+                if off:
+                    with self._model.disable_adapter():
+                        yield
+                else:
+                    yield
+        finally:
+            self._model.train(was_training)
+
+    def _run(
+        self,
+        waiting: Sequence[_Question],
+        frames_of: dict[_Question, Sequence[Image.Image]],
+        jump_forward: bool,
+        remember: bool,
+    ) -> Iterator[_Sequence]:
+        """Answer all questions, yielding each as it is done; a free place is given to the next one at once."""
+        weight = self._language.embed_tokens.weight
+        rows = min(self._batch_size, len(waiting))
+        cache = PackedCache(self._language.config, rows, 0, weight.dtype, weight.device)
+        left = deque(waiting)
+        active: list[_Sequence] = []
+        while left or active:
+            while left and len(active) < rows:
+                question = left.popleft()
+                active.append(self._begin(question, frames_of[question], cache, remember))
+            for slot in reversed(range(len(active))):
+                if self._over(active[slot]):
+                    yield active[slot]
+                    active[slot] = active[-1]
+                    active.pop()
+                    cache.remove(slot)
+            if active:
+                self._step(active, cache, jump_forward)
+
+    def _begin(
+        self, question: _Question, frames: Sequence[Image.Image], cache: PackedCache, remember: bool
+    ) -> _Sequence:
+        """Read one prompt into the cache and decide the first tokens of its answer."""
+        prompt = Sample(frames, messages(len(frames)))
+        text = encode_text(self._processor, [prompt])
+        features = self._see(question.frames, frames)
+        device = self._language.embed_tokens.weight.device
+        ids = text["input_ids"].to(device)
+        positions, _ = self._base.model.get_rope_index(
+            ids,
+            mm_token_type_ids=text["mm_token_type_ids"].to(device),
+            image_grid_thw=torch.tensor([feature.grid for feature in features]),
+        )
+        prefix = self._prefixes.get(question.frames)
+        if prefix is None:
+            cache.begin_prompt(ids.shape[1])
+            logits = self._read_prompt(ids, positions, features, cache)
+            if remember:
+                prefix = cache.store(logits)
+                self._prefixes.put(question.frames, prefix)
+        else:
+            cache.restore(prefix)
+            logits = prefix.logits
+        sequence = _Sequence(question, int(positions.max()) + 1, self._new_state() if question.grammar else None)
+        self._force(sequence)
+        if not sequence.unread:
+            self._choose([sequence], logits[None])
+        return sequence
+
+    def _see(self, digests: Sequence[bytes], frames: Sequence[Image.Image]) -> list[FrameFeatures]:
+        """The features of a clip's frames; the vision tower sees only those that are not remembered."""
+        seen = {digest: self.features.get(digest) for digest in digests}
+        unseen = {digest: frame for digest, frame in zip(digests, frames, strict=True) if seen[digest] is None}
+        by_size: dict[tuple[int, int], list[bytes]] = {}
+        for digest, frame in unseen.items():
+            by_size.setdefault(frame.size, []).append(digest)
+        for group in by_size.values():
+            for first in range(0, len(group), FRAMES_AT_ONCE):
+                some = group[first : first + FRAMES_AT_ONCE]
+                for digest, feature in zip(some, self._look([unseen[one] for one in some]), strict=True):
+                    seen[digest] = feature
+                    self.features.put(digest, feature)
+        return [feature for digest in digests if (feature := seen[digest]) is not None]
+
+    def _look(self, frames: Sequence[Image.Image]) -> list[FrameFeatures]:
+        images = encode_images(self._processor, frames)
+        device = self._language.embed_tokens.weight.device
+        grids = images["image_grid_thw"]
+        output = self._base.model.get_image_features(
+            images["pixel_values"].to(device), grids.to(device), return_dict=True
+        )
+        levels = zip(output.pooler_output, *output.deepstack_features, strict=True)
+        return [
+            FrameFeatures(torch.stack(level), (grid[0], grid[1], grid[2]))
+            for level, grid in zip(levels, grids.tolist(), strict=True)
+        ]
+
+    def _read_prompt(
+        self, ids: torch.Tensor, positions: torch.Tensor, features: Sequence[FrameFeatures], cache: PackedCache
+    ) -> torch.Tensor:
+        """Logits (vocabulary,) of the token after the prompt ``ids`` (1, tokens); its memory goes into the cache."""
+        embeddings = self._language.embed_tokens(ids)
+        visual = ids == self._base.config.image_token_id
+        levels = torch.cat([feature.levels for feature in features], dim=1).to(embeddings.dtype)
+        embeddings[visual] = levels[0]
+        hidden = self._forward(
+            embeddings, positions, cache, visual_pos_masks=visual, deepstack_visual_embeds=list(levels[1:])
+        )
+        return self._base.lm_head(hidden[0, -1]).float()  # type: ignore[no-any-return]
+
+    def _step(self, active: Sequence[_Sequence], cache: PackedCache, jump_forward: bool) -> None:
+        """Feed every sequence what is decided, all of it or one token, and decide what follows."""
+        read = [len(sequence.unread) if jump_forward else 1 for sequence in active]
+        tokens: list[int] = []
+        places: list[int] = []
+        for sequence, count in zip(active, read, strict=True):
+            tokens += sequence.unread[:count]
+            places += range(sequence.next_position, sequence.next_position + count)
+            sequence.next_position += count
+            del sequence.unread[:count]
+        ends = cache.begin_step(read)
+        device = ends.device
+        embeddings = self._language.embed_tokens(torch.tensor([tokens], device=device))
+        positions = torch.tensor(places, device=device).expand(3, 1, -1)
+        hidden = self._forward(embeddings, positions, cache)
+        undecided = [slot for slot, sequence in enumerate(active) if not sequence.unread]
+        if undecided:
+            logits = self._base.lm_head(hidden[0, ends[torch.tensor(undecided, device=device)]]).float()
+            self._choose([active[slot] for slot in undecided], logits)
+
+    def _forward(
+        self, embeddings: torch.Tensor, positions: torch.Tensor, cache: PackedCache, **visual: Any
+    ) -> torch.Tensor:
+        """The language model's last hidden states (1, tokens, hidden)."""
+        # A mask of four dimensions is handed on as it is; ours is in the cache.
+        mask = embeddings.new_zeros(1, 1, 1, 1)
+        output = self._language(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=cache,
+            packed=cache,
+            **visual,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    def _choose(self, sequences: Sequence[_Sequence], logits: torch.Tensor) -> None:
+        """Take the most likely token for each sequence, under the grammar where it has one."""
+        states = [(row, sequence.state) for row, sequence in enumerate(sequences) if sequence.state is not None]
+        if states:
+            bitmask = xgrammar.allocate_token_bitmask(len(sequences), self._vocab_size)
+            for row, state in states:
+                state.fill_bitmask(bitmask, row)
+            xgrammar.apply_token_bitmask_inplace(
+                logits, bitmask.to(logits.device), indices=[row for row, _ in states]
+            )
+        for sequence, token in zip(sequences, logits.argmax(dim=-1).tolist(), strict=True):
+            sequence.tokens.append(token)
+            if sequence.state is not None and not sequence.state.accept(token):
+                raise RuntimeError(f"the grammar refuses token {token}, which its own mask admits")
+            sequence.stopped = token in self._stop
+            if not self._over(sequence):
+                sequence.unread.append(token)
+                self._force(sequence)
+
+    def _force(self, sequence: _Sequence) -> None:
+        """Decide the tokens that the grammar leaves no choice about."""
+        if sequence.state is not None:
+            room = self._max_new_tokens - len(sequence.tokens)
+            forced = sequence.state.accept_forced()[:room]
+            sequence.tokens += forced
+            sequence.unread += forced
+            sequence.forced += len(forced)
+
+    def _over(self, sequence: _Sequence) -> bool:
+        return sequence.stopped or len(sequence.tokens) >= self._max_new_tokens
+
+    def _new_state(self) -> ReportState:
+        if self._grammar is None:
+            self._grammar = ReportGrammar(self._processor.tokenizer, self._vocab_size, self._stop)
+        return self._grammar.start()
+
+    def _report(self, sequence: _Sequence) -> GeneratedReport:
+        written = [token for token in sequence.tokens if token not in self._stop]
+        text = self._processor.tokenizer.decode(
+            written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return GeneratedReport(
+            text=text,
+            tokens=len(sequence.tokens),
+            finished=sequence.stopped,
+            seconds=0.0,
+            forced_tokens=sequence.forced,
+            token_ids=tuple(sequence.tokens),
+        )
+
+
+def stop_tokens(model: Any, processor: Any) -> tuple[int, ...]:
+    """The tokens that end an answer: those of the model's generation config and the tokenizer's own."""
+    configured = model.generation_config.eos_token_id
+    several = configured if isinstance(configured, list) else [configured]
+    tokens = [*several, processor.tokenizer.eos_token_id]
+    return tuple(dict.fromkeys(token for token in tokens if token is not None))
+
+
+def _digest(frame: Image.Image) -> bytes:
+    """A frame's pixels in 16 bytes."""
+    head = f"{frame.mode} {frame.width}x{frame.height} ".encode()
+    return hashlib.blake2b(head + frame.tobytes(), digest_size=16).digest()

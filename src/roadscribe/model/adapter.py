@@ -1,0 +1,129 @@
+"""Saves and loads an adapter with its contract: the base it was trained on, and every key accounted for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+
+from roadscribe.artifacts import require_complete, write_bytes, write_json
+from roadscribe.errors import InputError
+from roadscribe.model.contract import (
+    VisionContract,
+    make_contract,
+    read_contract,
+    require_same,
+    save_contract,
+)
+from roadscribe.model.load import LoadedBase, load_base
+from roadscribe.recipe import Footage, Model
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+
+@dataclass
+class LoadedAdapter(LoadedBase):
+    """A base with its adapter in place (``model`` is a PEFT model, frozen), and the contract it was trained under."""
+
+    contract: VisionContract
+
+
+def adapter_state(model: Any) -> dict[str, torch.Tensor]:
+    """The adapter's tensors under the names they have on disk."""
+    state: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    return state
+
+
+def save_adapter(folder: Path, model: Any, contract: VisionContract) -> None:
+    """Write the adapter in PEFT's form (safetensors) and its contract."""
+    config = model.peft_config["default"].to_dict()
+    config |= {
+        "base_model_name_or_path": contract.base,
+        "revision": contract.revision,
+        "inference_mode": True,
+    }
+    config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(model).items()}
+    write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
+    write_json(folder / CONFIG, config)
+    save_contract(folder, contract)
+
+
+def load_adapter(
+    folder: Path, *, device: torch.device | None = None, dtype: str = "auto", base: str | None = None
+) -> LoadedAdapter:
+    """Load an adapter that `train` finished, on the base its contract names.
+
+    Args:
+        folder: what `train` wrote.
+        device: where to; None takes the card if there is one.
+        dtype: the type to compute in, "auto" or a name, as in the recipe.
+        base: where the base lies now, if not where the contract says; its digest must be the same.
+
+    Raises:
+        InputError: unfinished, damaged, a key too many or too few, or another base than in training.
+    """
+    require_complete(folder, "adapter", "train")
+    return read_adapter(folder, device=device, dtype=dtype, base=base)
+
+
+def read_adapter(
+    folder: Path, *, device: torch.device | None = None, dtype: str = "auto", base: str | None = None
+) -> LoadedAdapter:
+    """`load_adapter` without asking whether the folder is complete: `train` reads back what it just wrote."""
+    contract = read_contract(folder)
+    try:
+        config = peft.LoraConfig.from_pretrained(str(folder))
+        state = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
+        raise InputError(f"{folder}: its adapter cannot be read ({str(error).splitlines()[0]})") from error
+    wanted: dict[str, Any] = {
+        "base": base or contract.base,
+        "revision": contract.revision,
+        "quantization": contract.quantization,
+        "dtype": dtype,
+    }
+    loaded = load_base(Model(**wanted), max_pixels=contract.max_pixels, device=device)
+    frames: dict[str, Any] = {
+        key: getattr(contract, key) for key in ("frames", "rule", "window_s", "max_pixels")
+    }
+    here = make_contract(loaded, Footage(**frames), contract.prompt_version)
+    require_same(contract, here.model_copy(update={"base": contract.base}))
+    config.inference_mode = False
+    model = peft.get_peft_model(loaded.model, config)
+    require_keys(folder / WEIGHTS, state, adapter_state(model))
+    peft.set_peft_model_state_dict(model, state)
+    model.requires_grad_(False)
+    model.eval()
+    return LoadedAdapter(
+        model, loaded.processor, loaded.dtype, loaded.device, loaded.quantized, loaded.base, contract=contract
+    )
+
+
+def require_keys(path: Path, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Refuse a file whose tensors are not exactly those that the model has places for.
+
+    Raises:
+        InputError: naming the first missing, unexpected or misshapen tensor.
+    """
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unexpected:
+        found = [
+            f"{len(names)} {what} (the first is {names[0]})"
+            for what, names in (("missing", missing), ("unexpected", unexpected))
+            if names
+        ]
+        raise InputError(
+            f"{path}: does not fit the model: {' and '.join(found)}; train again, or use the version it was made with"
+        )
+    for name, tensor in expected.items():
+        if state[name].shape != tensor.shape:
+            raise InputError(
+                f"{path}: {name} is {tuple(state[name].shape)}, the model has {tuple(tensor.shape)}"
+            )

@@ -1,0 +1,309 @@
+"""What the words of an answer mean: the data of `vocabulary.yaml` and the one way in which it is read.
+
+`canonical` stands on this. A value is cut into words, the longest known phrases are found, and what is denied,
+given as a reason, or said of another place or time is left aside. What remains is one canonical word or none.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from roadscribe.report import PARAMETERS, VOCABULARY
+
+MAX_VALUE_CHARS = 400
+"""A longer value is an essay, not a value; it is not read."""
+
+_NO = "@no"
+_REASON = "@reason"
+_RELATION = "@relation"
+_OTHER_TIME = "@other time"
+_HEDGE = "@hedge"
+ABSENT = "@absent"
+_ASIDE = "@aside"
+_FILLER = "@filler"
+_NOTHING = "@nothing"
+_SEPARATORS = frozenset(",;:.()/|&+!?")
+_KEPT_SIGNS = _SEPARATORS | {"<", ">"}
+_JOINING_WORDS = frozenset(("and", "but", "or", "with", "while", "whereas"))
+
+_FRACTIONS = {"½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3"}
+_SIGNS = {
+    **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
+    **dict.fromkeys("’‘ʼ´`′", "'"),
+    **dict.fromkeys("“”„″", '"'),
+    **dict.fromkeys("≈∼~≃≅", " about "),
+    **dict.fromkeys("≤⩽", "<"),
+    **dict.fromkeys("≥⩾", ">"),
+    **dict.fromkeys("→⇒", ", then "),
+    "⁄": "/",
+    "\u200b": "",
+    "*": " ",
+}
+_TOKEN = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+\.\d+|\.\d+|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[^\w\s]")
+_MINUS = re.compile(r"(?<!\S)-(?=\.?\d)")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a value was taken to mean."""
+
+    value: str | int | bool | None
+    """The canonical value; None or "unknown" where it was not understood."""
+    rule: str | None = None
+    """The rule of the finding, or None where reading it was mere spelling."""
+    why: str = ""
+    """What happened, as the end of a sentence."""
+
+
+@cache
+def vocabulary() -> dict[str, Any]:
+    """The content of `vocabulary.yaml`."""
+    text = resources.files("roadscribe").joinpath("vocabulary.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def plain(text: str) -> str:
+    """Lower case, with one spelling for every kind of dash, quote, digit and fraction."""
+    text = "".join(_FRACTIONS.get(character, _SIGNS.get(character, character)) for character in text)
+    text = _CAMEL.sub(" ", unicodedata.normalize("NFKC", text)).lower()
+    text = "".join(
+        str(unicodedata.digit(character)) if character.isdigit() and not character.isascii() else character
+        for character in text
+    )
+    text = _MINUS.sub("minus ", text)
+    return text.replace("n't", " not").replace("n/a", "na").replace("_", " ")
+
+
+def tokens(text: str) -> list[str]:
+    """The words, numbers and signs of a text in `plain` form."""
+    return _TOKEN.findall(text)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words and numbers of a text, as the phrases of the vocabulary are compared."""
+    return tuple(token for token in tokens(plain(text)) if token[0].isalnum() or token in _KEPT_SIGNS)
+
+
+class Phrases:
+    """Phrases and what each stands for; finds the longest ones in a sequence of words."""
+
+    def __init__(self, *tables: tuple[str, Iterable[str]]) -> None:
+        """Later tables win over earlier ones where both hold a phrase."""
+        self.meaning: dict[tuple[str, ...], str] = {}
+        for meaning, phrases in tables:
+            for phrase in phrases:
+                self.meaning[words(phrase)] = meaning
+        self.longest = max((len(phrase) for phrase in self.meaning), default=0)
+
+    def at(self, sequence: tuple[str, ...], start: int) -> tuple[str, int] | None:
+        """(what the longest phrase at ``start`` stands for, its length in words), or None."""
+        for length in range(min(self.longest, len(sequence) - start), 0, -1):
+            meaning = self.meaning.get(sequence[start : start + length])
+            if meaning is not None:
+                return meaning, length
+        return None
+
+
+@cache
+def phrases_of(parameter: str) -> Phrases:
+    """The phrases that count in a value of this parameter, the general ones included."""
+    general = vocabulary()["general"]
+    own = vocabulary()["pedestrians"] if parameter == "pedestrian_on_road" else vocabulary()["words"][parameter]
+    canonical = [(word, [word]) for word in VOCABULARY.get(parameter, ()) if word != "unknown"]
+    return Phrases(
+        (_ASIDE, general["asides"]),
+        (_ASIDE, own.get("asides", [])),
+        (_OTHER_TIME, general["other_times"]),
+        (_RELATION, general["relations"]),
+        (_REASON, general["reasons"]),
+        (_HEDGE, general["hedges"]),
+        (_NO, general["negators"]),
+        (ABSENT, general["absent"]),
+        (_ASIDE, own.get("asides", [])),
+        (_FILLER, own["filler"]),
+        *canonical,
+        *own["phrases"].items(),
+        (_NOTHING, own.get("nothing", [])),
+    )
+
+
+@dataclass
+class Clause:
+    """A stretch of a value between two separators."""
+
+    said: list[str] = field(default_factory=list)
+    """What it says, as canonical words (or features), in order."""
+    denied: list[str] = field(default_factory=list)
+    """What it says is not so."""
+    unplaced: list[str] = field(default_factory=list)
+    """Words that the vocabulary does not know."""
+    negated: bool = False
+    other_time: bool = False
+    absent: bool = False
+    after_or: bool = False
+    """Joined to the clause before it by "or"."""
+
+
+@dataclass
+class Scan:
+    """What a value says, clause by clause."""
+
+    clauses: list[Clause]
+    hedged: bool
+    only_spelling: bool
+    """Whether nothing stood there but phrases of one meaning each and filler words."""
+
+    def said(self) -> list[tuple[str, Clause]]:
+        """Everything said of the present, with its clause."""
+        return [(word, clause) for clause in self.clauses if not clause.other_time for word in clause.said]
+
+    def says_it_does_not_know(self) -> bool:
+        """Whether a whole clause says nothing but that it cannot be told."""
+        return any(clause.absent and not clause.said and not clause.unplaced for clause in self.clauses)
+
+
+def scan(parameter: str, text: str) -> Scan:
+    """Find what a value says. See `vocabulary.yaml` for the kinds of phrases."""
+    sequence = words(text)
+    known = phrases_of(parameter)
+    result = Scan([Clause()], hedged=False, only_spelling=True)
+    at = 0
+    skip_clause = skip_sentence = False
+    while at < len(sequence):
+        clause = result.clauses[-1]
+        found = known.at(sequence, at)
+        word = sequence[at]
+        if found is None and (word in _SEPARATORS or word in _JOINING_WORDS):
+            carry = clause.negated and word == "or"
+            result.clauses.append(Clause(negated=carry, after_or=word == "or"))
+            skip_clause = False
+            skip_sentence = skip_sentence and word not in (";", ".", "but")
+            at += 1
+            continue
+        meaning, length = found or ("", 1)
+        at += length
+        if meaning != _FILLER and (meaning.startswith("@") or not meaning):
+            result.only_spelling = False
+        if skip_clause or skip_sentence:
+            continue
+        if meaning == "":
+            clause.unplaced.append(word)
+        elif meaning == _NO:
+            clause.negated = True
+        elif meaning == _REASON:
+            skip_sentence = True
+        elif meaning == _RELATION:
+            skip_clause = True
+        elif meaning == _OTHER_TIME:
+            clause.other_time = True
+        elif meaning == _HEDGE:
+            result.hedged = True
+        elif meaning == ABSENT:
+            clause.absent = True
+        elif not meaning.startswith("@"):
+            (clause.denied if clause.negated else clause.said).append(meaning)
+    return result
+
+
+def read_word(parameter: str, text: str) -> Understood:
+    """The canonical word of a text, or "unknown" (None for `risk_factor`, which has no such word) and why."""
+    own = vocabulary()["words"][parameter]
+    unknown = "unknown" if "unknown" in VOCABULARY[parameter] else None
+    seen = scan(parameter, text)
+    said = seen.said()
+    named = list(dict.fromkeys(word for word, _ in said))
+    if seen.says_it_does_not_know() or (not named and any(clause.absent for clause in seen.clauses)):
+        return Understood(unknown, f"absent.{parameter}", "says that it cannot be told")
+    if seen.hedged:
+        return Understood(unknown, f"vocabulary.{parameter}", "is not sure of itself, and a guess is not taken over")
+    if not named:
+        denied = [word for clause in seen.clauses for word in clause.denied]
+        why = f"says only what it is not ({', '.join(denied)})" if denied else "holds no word of the vocabulary"
+        return Understood(unknown, f"vocabulary.{parameter}", why)
+    unplaced = [word for _, clause in said for word in clause.unplaced]
+    if own.get("strict") and unplaced:
+        why = f"names {_listed(named)}, but what {unplaced[0]!r} says about it is not understood"
+        return Understood(unknown, f"vocabulary.{parameter}", why)
+    value = _one_of(said, own)
+    if value is None:
+        return Understood(unknown, f"conflict.{parameter}", f"names {_listed(named)} and does not say which one counts")
+    spelled = tuple(
+        word for word in words(text) if word not in _SEPARATORS and word not in set(own["filler"]) - set(words(value))
+    )
+    if len(named) == 1 and spelled == words(value):
+        return Understood(value)
+    more = "" if seen.only_spelling and len(named) == 1 else ", the rest is left out"
+    return Understood(value, f"vocabulary.{parameter}", f"is read as {value!r}{more}")
+
+
+def _one_of(said: list[tuple[str, Clause]], own: Mapping[str, Any]) -> str | None:
+    """The one word that is said, or that covers all others; None where two words contradict each other."""
+    named = list(dict.fromkeys(word for word, _ in said))
+    if len(named) == 1:
+        return named[0]
+    if any(clause.after_or for _, clause in said):
+        return None
+    same_clause = len({id(clause) for _, clause in said}) == 1
+    covers: dict[str, list[str]] = own.get("covers", {})
+    covers_in_phrase: dict[str, list[str]] = own.get("covers_in_phrase", {}) if same_clause else {}
+    for word in named:
+        covered = {word, *covers.get(word, ()), *covers_in_phrase.get(word, ())}
+        if covered.issuperset(named):
+            return word
+    return None
+
+
+def _listed(named: list[str]) -> str:
+    return " and ".join(repr(word) for word in named)
+
+
+@cache
+def _keys() -> dict[tuple[str, ...], str]:
+    keys = {words(parameter): parameter for parameter in PARAMETERS}
+    for parameter, spellings in vocabulary()["keys"].items():
+        keys.update({words(spelling): parameter for spelling in spellings})
+    return keys
+
+
+@cache
+def unit_names() -> dict[tuple[str, ...], tuple[str, str, float]]:
+    """Words of a unit -> (kind: speed, distance, lanes or other; the unit's name; factor to km/h or metres)."""
+    return {
+        tuple(tokens(plain(name))): (kind, unit, float(entry["factor"]))
+        for kind, units in vocabulary()["units"].items()
+        for unit, entry in units.items()
+        for name in entry["names"]
+    }
+
+
+def parameter_of_key(key: str) -> tuple[str, str | None] | None:
+    """(parameter, unit or None) that a key names, in whatever spelling; None for a key that names none.
+
+    The unit is one that stands at the key's end: "Ego Speed (mph)" is ("ego_vehicle_speed", "mph").
+    """
+    if len(key) > 80:
+        return None
+    spelled = tuple(word for word in tokens(plain(key)) if word[0].isalnum() or word == "/")
+    for unit_length in range(0, min(4, len(spelled))):
+        name = spelled[: len(spelled) - unit_length]
+        while name and name[-1] in ("in", "/"):
+            name = name[:-1]
+        unit = unit_names().get(spelled[len(spelled) - unit_length :]) if unit_length else None
+        if unit_length and (unit is None or unit[0] not in ("speed", "distance")):
+            continue
+        for start in range(0, 3):
+            if start and spelled[start - 1] not in ("the", "estimated", "approximate", "approx", "current"):
+                break
+            if name[start:] in _keys():
+                return _keys()[name[start:]], unit[1] if unit else None
+    return None
