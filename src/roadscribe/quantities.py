@@ -58,7 +58,7 @@ def read_number(parameter: str, number: int | float, unit: str | None = None) ->
     low, high = RANGES[parameter]
     factor = 1.0 if unit is None else vocabulary()["units"].get(kind, {}).get(unit, {}).get("factor")
     if factor is None:
-        return Understood(None, f"units.{kind}", f"is in {unit}, which is no unit of {kind}")
+        return Understood(None, f"units.{kind}", f"{unit} is no unit of {kind}")
     if abs(number) > 1_000_000:  # before any arithmetic: an integer may be too large for a float
         return Understood(None, f"limits.{parameter}", f"lies outside {low}..{high} {own_unit}")
     value = number * factor
@@ -106,12 +106,12 @@ def read_quantity(parameter: str, text: str, unit: str | None = None) -> Underst
         if statement.unplaced:
             why = f"holds a number without a unit beside {statement.unplaced[0]!r}"
             return Understood(None, not_understood, why)
+        assumed = "" if unit else f"no unit is written, so {own_unit} is assumed"
         unit = unit or own_unit
-        factor = vocabulary()["units"][kind][unit]["factor"]
-        stated = [
-            Quantity(each.low, each.high, unit, kind, factor, each.bound) for each in statement.quantities
-        ]
-        assumed = f"no unit is written, so {unit} is assumed"
+        factor = vocabulary()["units"][kind].get(unit, {}).get("factor")
+        if factor is None:
+            return Understood(None, f"units.{kind}", f"{unit} is no unit of {kind}")
+        stated = [replace(each, unit=unit, kind=kind, factor=factor) for each in statement.quantities]
     quantity = _agreed(stated, own_unit)
     if quantity is None:
         return Understood(None, f"conflict.{parameter}", f"states {_listed(stated)}, which differ")

@@ -20,6 +20,8 @@ from roadscribe.report import PARAMETERS, VOCABULARY
 
 MAX_VALUE_CHARS = 400
 """A longer value is an essay, not a value; it is not read."""
+MAX_KEY_CHARS = 80
+"""A longer key names no parameter."""
 
 _NO = "@no"
 _REASON = "@reason"
@@ -132,7 +134,7 @@ def phrases_of(parameter: str) -> Phrases:
         (_ASIDE, own.get("asides", [])),
         (_FILLER, own["filler"]),
         *canonical,
-        *own["phrases"].items(),
+        *((meaning, [meaning, *phrases]) for meaning, phrases in own["phrases"].items()),
         (_NOTHING, own.get("nothing", [])),
     )
 
@@ -286,24 +288,28 @@ def unit_names() -> dict[tuple[str, ...], tuple[str, str, float]]:
     }
 
 
+def name_and_unit(key: str) -> tuple[tuple[str, ...], str | None]:
+    """A key's words without the unit of speed or distance at its end, and that unit: "Speed (mph)"."""
+    spelled = tuple(word for word in tokens(plain(key[:MAX_KEY_CHARS])) if word[0].isalnum() or word == "/")
+    for length in range(min(4, len(spelled)), 0, -1):
+        unit = unit_names().get(spelled[len(spelled) - length :])
+        if unit is not None and unit[0] in ("speed", "distance"):
+            name = spelled[: len(spelled) - length]
+            return name[:-1] if name[-1:] in (("in",), ("/",)) else name, unit[1]
+    return spelled, None
+
+
 def parameter_of_key(key: str) -> tuple[str, str | None] | None:
     """(parameter, unit or None) that a key names, in whatever spelling; None for a key that names none.
 
     The unit is one that stands at the key's end: "Ego Speed (mph)" is ("ego_vehicle_speed", "mph").
     """
-    if len(key) > 80:
+    if len(key) > MAX_KEY_CHARS:
         return None
-    spelled = tuple(word for word in tokens(plain(key)) if word[0].isalnum() or word == "/")
-    for unit_length in range(0, min(4, len(spelled))):
-        name = spelled[: len(spelled) - unit_length]
-        while name and name[-1] in ("in", "/"):
-            name = name[:-1]
-        unit = unit_names().get(spelled[len(spelled) - unit_length :]) if unit_length else None
-        if unit_length and (unit is None or unit[0] not in ("speed", "distance")):
-            continue
-        for start in range(0, 3):
-            if start and spelled[start - 1] not in ("the", "estimated", "approximate", "approx", "current"):
-                break
-            if name[start:] in _keys():
-                return _keys()[name[start:]], unit[1] if unit else None
-    return None
+    name, unit = name_and_unit(key)
+    while name and name[0] in ("the", "estimated", "approximate", "approx", "current"):
+        if name in _keys():
+            break
+        name = name[1:]
+    parameter = _keys().get(name)
+    return (parameter, unit) if parameter else None

@@ -296,7 +296,7 @@ def _score_run(
         finished=_share(np.array([one.finished for one in run], dtype=np.float64)),
         mean_accuracy=interval(flags.mean(axis=1), draws),
         majority_mean_accuracy=_share(majority_flags),
-        all_right=_share(flags.all(axis=1)),
+        all_right=_share(flags.min(axis=1)),
         distinct_answers=len({tuple(sorted(one.items())) for one in predicted}),
         must_not_miss=recalls,
         tokens=round(sum(one.tokens for one in run) / len(run), 1),

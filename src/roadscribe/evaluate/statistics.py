@@ -32,7 +32,7 @@ class DriveResamples:
 
     @property
     def drives(self) -> int:
-        return self.weights.shape[1]
+        return int(self.weights.shape[1])
 
 
 def resample_drives(drive_ids: Sequence[str], resamples: int, seed: int) -> DriveResamples:

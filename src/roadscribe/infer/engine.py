@@ -91,8 +91,6 @@ class FrameFeatures(NamedTuple):
 
     levels: torch.Tensor
     """(1 + DeepStack levels, visual tokens, hidden): the merged features, then each DeepStack level."""
-    grid: tuple[int, int, int]
-    """Patches in time, rows, columns."""
 
     @property
     def nbytes(self) -> int:
@@ -255,17 +253,17 @@ class ReportEngine:
         """Read one prompt into the cache and decide the first tokens of its answer."""
         prompt = Sample(frames, messages(len(frames)))
         text = encode_text(self._processor, [prompt])
-        features = self._see(question.frames, frames)
         device = self._language.embed_tokens.weight.device
         ids = text["input_ids"].to(device)
         positions, _ = self._base.model.get_rope_index(
             ids,
             mm_token_type_ids=text["mm_token_type_ids"].to(device),
-            image_grid_thw=torch.tensor([feature.grid for feature in features]),
+            image_grid_thw=text["image_grid_thw"],
         )
         prefix = self._prefixes.get(question.frames)
         if prefix is None:
             cache.begin_prompt(ids.shape[1])
+            features = self._see(question.frames, frames, text["image_grid_thw"])
             logits = self._read_prompt(ids, positions, features, cache)
             if remember:
                 prefix = cache.store(logits)
@@ -279,33 +277,35 @@ class ReportEngine:
             self._choose([sequence], logits[None])
         return sequence
 
-    def _see(self, digests: Sequence[bytes], frames: Sequence[Image.Image]) -> list[FrameFeatures]:
-        """The features of a clip's frames; the vision tower sees only those that are not remembered."""
+    def _see(
+        self, digests: Sequence[bytes], frames: Sequence[Image.Image], grids: torch.Tensor
+    ) -> list[FrameFeatures]:
+        """The features of a clip's frames; the vision tower sees only those that are not remembered.
+
+        ``grids``: (frames, 3), patches in time, rows and columns.
+        """
         seen = {digest: self.features.get(digest) for digest in digests}
-        unseen = {digest: frame for digest, frame in zip(digests, frames, strict=True) if seen[digest] is None}
-        by_size: dict[tuple[int, int], list[bytes]] = {}
-        for digest, frame in unseen.items():
-            by_size.setdefault(frame.size, []).append(digest)
-        for group in by_size.values():
+        # One of each digest, by grid: the tower takes frames of one size in one batch.
+        unseen: dict[tuple[int, ...], dict[bytes, Image.Image]] = {}
+        for digest, frame, grid in zip(digests, frames, grids.tolist(), strict=True):
+            if seen[digest] is None:
+                unseen.setdefault(tuple(grid), {})[digest] = frame
+        for grid, group in unseen.items():
+            digests_left = list(group)
             for first in range(0, len(group), FRAMES_AT_ONCE):
-                some = group[first : first + FRAMES_AT_ONCE]
-                for digest, feature in zip(some, self._look([unseen[one] for one in some]), strict=True):
+                some = digests_left[first : first + FRAMES_AT_ONCE]
+                for digest, feature in zip(some, self._look([group[one] for one in some], grid), strict=True):
                     seen[digest] = feature
                     self.features.put(digest, feature)
         return [feature for digest in digests if (feature := seen[digest]) is not None]
 
-    def _look(self, frames: Sequence[Image.Image]) -> list[FrameFeatures]:
-        images = encode_images(self._processor, frames)
+    def _look(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
         device = self._language.embed_tokens.weight.device
-        grids = images["image_grid_thw"]
-        output = self._base.model.get_image_features(
-            images["pixel_values"].to(device), grids.to(device), return_dict=True
-        )
+        pixels = encode_images(self._processor, frames).to(device)
+        grids = torch.tensor([grid] * len(frames), device=device)
+        output = self._base.model.get_image_features(pixels, grids, return_dict=True)
         levels = zip(output.pooler_output, *output.deepstack_features, strict=True)
-        return [
-            FrameFeatures(torch.stack(level), (grid[0], grid[1], grid[2]))
-            for level, grid in zip(levels, grids.tolist(), strict=True)
-        ]
+        return [FrameFeatures(torch.stack(level)) for level in levels]
 
     def _read_prompt(
         self, ids: torch.Tensor, positions: torch.Tensor, features: Sequence[FrameFeatures], cache: PackedCache

@@ -35,11 +35,7 @@ def _group(name: str) -> str:
 
 
 def _is_4bit(module: torch.nn.Module) -> bool:
-    return (
-        type(module).__name__ == "Linear4bit"
-        and hasattr(module, "quant_type")
-        or (type(getattr(module, "weight", None)).__name__ == "Params4bit")
-    )
+    return type(getattr(module, "weight", None)).__name__ == "Params4bit"
 
 
 def _leaves(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str, torch.nn.Parameter, int]]:
@@ -59,8 +55,12 @@ def _leaves(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, str,
 def precision_map(model: Any) -> list[MapRow]:
     """Every parameter of the model, summed over groups of modules of one kind and type."""
     sums: dict[tuple[str, str, str], list[int]] = {}
+    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     for name, module, dtype, parameter, size in _leaves(model):
-        total = sums.setdefault((_group(name), type(module).__name__, dtype), [0, 0])
+        group = _group(name)
+        if tied and group == "embed_tokens":
+            group = "embed_tokens = lm_head"
+        total = sums.setdefault((group, type(module).__name__, dtype), [0, 0])
         total[0] += size
         total[1] += size if parameter.requires_grad else 0
     return [MapRow(*key, *total) for key, total in sorted(sums.items())]

@@ -73,7 +73,7 @@ class Drive:
         return self.world.speed_mps(t)
 
     def sightings(self, t: float) -> list[Sighting]:
-        """What can be seen at ``t``, nearest first: boxes are painted far to near and must keep enough pixels."""
+        """What can be seen at ``t``, nearest first: boxes painted far to near must keep enough pixels."""
         placed = [(one, thing_box(self.world, one)) for one in self.world.things(t)]
         buffer = Image.new("L", (WIDTH, HEIGHT), 0)
         draw = ImageDraw.Draw(buffer)

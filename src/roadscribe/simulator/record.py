@@ -35,9 +35,9 @@ def write_drives(
 ) -> list[Path]:
     """Write one video a seed to ``out/videos`` and one line a video to ``out/drives.jsonl``.
 
-    A video appears whole or not at all and its line follows it, so a run that was stopped goes on where it was:
-    seeds that have a line made with the same ``seconds`` and ``fps`` and a file are skipped. "Now" is the last
-    frame's presentation time; truth and labels belong to it.
+    A video appears whole or not at all and its line follows it, so a run that was stopped goes on where it
+    was: seeds that have a file and a line with the same ``seconds`` and ``fps`` are skipped. "Now" is the
+    last frame's presentation time; truth and labels belong to it.
 
     Args:
         seeds: one drive each.

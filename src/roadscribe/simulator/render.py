@@ -1,8 +1,8 @@
 """Paints a World as the dashcam sees it.
 
-As camera and curvature are fixed, each pixel's place in the map of the scenery, relative to the car, is computed
-once; a frame is one gather through the map and one through a table of shaded colours. Upright things are
-rectangles, discs and polygons, painted far to near.
+As camera and curvature are fixed, each pixel's place in the map of the scenery, relative to the car, is
+computed once; a frame is one gather through the map and one through a table of shaded colours. Upright
+things are rectangles, discs and polygons, painted far to near.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Painter:
         self._pixel_index()
 
     def _light_levels(self) -> None:
-        """``ambient`` light from 0 to 1, the ``sky``'s top and horizon, the ``haze`` and its share by metre."""
+        """``ambient`` light from 0 to 1, the ``sky``'s top and horizon, ``haze`` and its share by metre."""
         world = self.world
         warm = world.time_of_day == "dusk" and world.weather in ("clear", "partly_cloudy")
         if world.tunnel:
@@ -211,7 +211,7 @@ class Painter:
     def _slab(
         self, z: float, x: float, half: float, low: float, high: float, color: RGB, glow: float = 0.0
     ) -> None:
-        """An upright rectangle facing the camera, ``2 * half`` wide around x, from ``low`` to ``high`` metres up."""
+        """An upright rectangle facing the camera: ``2 * half`` wide, from ``low`` to ``high`` m above ground."""
         box = (*project(x - half, high, z), *project(x + half, low, z))
         self.draw.rectangle(box, fill=self.shade(color, z, x, glow))
 

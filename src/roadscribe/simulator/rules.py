@@ -18,7 +18,7 @@ def lane_position(lane: int, lane_count: int) -> EgoLanePosition:
 
 
 def closest_distance(same_direction: Sequence[tuple[float, int]]) -> int | None:
-    """Metres to the nearest visible vehicle of the ego's direction in its lane or one beside it; None without one.
+    """Metres to the nearest visible vehicle of the ego's direction in its lane or one beside it, or None.
 
     Args:
         same_direction: (metres to the near face, lanes to the right of the ego) of each visible vehicle.
@@ -49,7 +49,7 @@ def visibility(weather: str, strength: int, night: bool, dim_tunnel: bool) -> Vi
 
 
 def time_to_collision(gap_m: float, closing_mps: float) -> float | None:
-    """Seconds until the gap to the leader in the ego lane closes at the present speeds; None if it does not."""
+    """Seconds until the gap to the leader in the ego lane closes at the present speeds, or None."""
     return max(gap_m, 0.0) / closing_mps if closing_mps > 0.3 else None
 
 
@@ -58,9 +58,9 @@ def risk(
 ) -> RiskFactor:
     """The risk of one moment.
 
-    high: a person on the road at over 30 km/h, a red light at over 40 km/h, a collision due within 2.5 s, or poor
-    visibility at over 80 km/h. medium: a person on the road or poor visibility at any speed, a red or yellow light
-    at over 5 km/h, a collision due within 6 s, or more than 100 km/h. low: everything else.
+    high: a person on the road at over 30 km/h, a red light at over 40 km/h, a collision due within 2.5 s, or
+    poor visibility at over 80 km/h. medium: a person on the road or poor visibility at any speed, a red or
+    yellow light at over 5 km/h, a collision due within 6 s, or more than 100 km/h. low: everything else.
     """
     soon = float("inf") if collision_s is None else collision_s
     crossing, ignoring_red = person_on_road and speed_kmh > 30, light == "red" and speed_kmh > 40

@@ -1,8 +1,8 @@
-"""The road, walls and ceiling of a World as one indexed-colour map over (metres along the road, surface column).
+"""The road, walls and ceiling of a World as one indexed-colour map: rows along the road, columns across.
 
-Columns: the ground from the left to the right wall, then the left and the right wall from the ground up, then the
-ceiling of a tunnel. A cell holds an entry of the palette; lengths of everything are random, so nothing is periodic
-but the lane dashes.
+Columns: the ground from the left to the right wall, then the left and the right wall from the ground up,
+then the ceiling of a tunnel. A cell holds an entry of the palette; lengths of everything are random, so
+nothing is periodic but the lane dashes.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Scenery:
             self._paint_ceiling(ceiling)
 
     def _stretches(self, low: float, high: float) -> list[tuple[int, int]]:
-        """The map's length cut into stretches of random length between ``low`` and ``high`` metres, in rows."""
+        """The map's length cut into stretches of ``low`` to ``high`` metres, as (first row, row after)."""
         cuts, at = [], 0
         while at < self.rows:
             end = at + max(1, int(self.rng.uniform(low, high) / ALONG_CELL_M))
@@ -119,8 +119,8 @@ class Scenery:
             for start, end in self._stretches(6, 26):  # repairs
                 length = min(end - start, int(rng.uniform(1, 5) / ALONG_CELL_M))
                 a = rng.randrange(low, high - 4)
-                ends = min(a + rng.randrange(5, 20), high)
-                ground[start : start + length, a:ends] = PATCH + rng.randrange(4)
+                tint = PATCH + rng.randrange(4)
+                ground[start : start + length, a : min(a + rng.randrange(5, 20), high)] = tint
         low, high = self._column(left), self._column(right)
         for start, _ in self._stretches(4, 30):  # joints across the road
             ground[start : start + rng.randrange(1, 3), low:high] = CRACK

@@ -54,7 +54,7 @@ CURVATURES = {
     "slight_right": (0.165, 0.0022, 0.0042), "sharp_left": (0.165, -0.0125, -0.0082),
     "sharp_right": (0.165, 0.0082, 0.0125),
 }  # fmt: skip
-"""Share and range of k in 1/m of each class; the gaps between the ranges keep the classes apart to the eye."""
+"""Share and range of k in 1/m of each class; gaps between the ranges keep the classes apart to the eye."""
 HAZE_M = {
     ("clear", 1): 700.0, ("partly_cloudy", 1): 700.0, ("overcast", 1): 450.0, ("rainy", 1): 160.0,
     ("rainy", 2): 70.0, ("snowy", 1): 150.0, ("snowy", 2): 62.0, ("foggy", 1): 48.0, ("foggy", 2): 24.0,
@@ -63,8 +63,10 @@ HAZE_M = {
 SIZES = {"car": (4.4, 1.8, 1.5), "truck": (8.5, 2.5, 3.3), "bus": (10.5, 2.5, 3.0)}
 """Length, width and height in metres."""
 LANDMARKS = {  # weights of what stands beside the road
-    "highway": {"board": 3, "sign": 3, "tree": 3, "lamp": 2}, "urban": {"lamp": 4, "sign": 3, "tree": 3, "board": 1},
-    "suburban": {"tree": 5, "lamp": 2, "sign": 2}, "rural": {"tree": 6, "sign": 2, "lamp": 1}, "tunnel": {"sign": 1},
+    "highway": {"board": 3, "sign": 3, "tree": 3, "lamp": 2},
+    "urban": {"lamp": 4, "sign": 3, "tree": 3, "board": 1},
+    "suburban": {"tree": 5, "lamp": 2, "sign": 2}, "rural": {"tree": 6, "sign": 2, "lamp": 1},
+    "tunnel": {"sign": 1},
 }  # fmt: skip
 LANDMARK_SIZES = {  # ranges of height and width in metres
     "tree": ((4, 8), (2, 4.5)), "lamp": ((6, 9), (0.25, 0.25)), "sign": ((2.4, 3.4), (0.7, 1.3)),
@@ -190,7 +192,7 @@ class World:
 
     @cached_property
     def _times(self) -> npt.NDArray[np.float64]:
-        return self.seconds - SPEED_STEP_S * np.arange(len(self.speeds) - 1, -1, -1)
+        return self.seconds - SPEED_STEP_S * np.arange(len(self.speeds) - 1, -1, -1, dtype=np.float64)
 
     @cached_property
     def _way(self) -> npt.NDArray[np.float64]:
@@ -255,9 +257,10 @@ def make_world(seed: int, seconds: float) -> World:
     if road == "tunnel":  # never shown: a tunnel hides the sky
         weather, heavy, time_of_day = "clear", False, "day"
     world = World(
-        seed=seed, seconds=seconds, road_type=road, weather=weather, strength=1 + heavy, time_of_day=time_of_day,
-        dim=road == "tunnel" and rng.random() < 0.5, lane_count=lane_count, ego_lane=ego_lane, oncoming_lanes=oncoming,
-        curvature_class=curvature_class, curvature=rng.uniform(low, high), speeds=np.zeros(2),
+        seed=seed, seconds=seconds, road_type=road, weather=weather, strength=1 + heavy,
+        time_of_day=time_of_day, dim=road == "tunnel" and rng.random() < 0.5, lane_count=lane_count,
+        ego_lane=ego_lane, oncoming_lanes=oncoming, curvature_class=curvature_class,
+        curvature=rng.uniform(low, high), speeds=np.zeros(2),
         walls_m=(left - (1.4 if road == "highway" else setback[road]), right + setback[road]),
     )  # fmt: skip
     world = replace(world, light=_draw_light(rng, world), persons=_draw_persons(rng, world))
@@ -356,7 +359,7 @@ def _draw_persons(rng: random.Random, world: World) -> tuple[Person, ...]:
 
 
 def _draw_vehicles(rng: random.Random, world: World) -> tuple[Vehicle, ...]:
-    """A crowd of a drawn size from a drawn nearest distance on; one speed a lane, so nobody drives into anybody."""
+    """A crowd of drawn size and nearest distance; one speed a lane, so nobody drives into anybody."""
     crowd = _pick(rng, {"none": 0.17, "low": 0.25, "moderate": 0.28, "high": 0.3})
     if crowd == "none":
         return ()

@@ -269,7 +269,8 @@ class Teacher:
         ids = torch.tensor([self.prefix(count) + asked] * size, device=self.device)
         start, end = ids.shape[1], self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         tower = self.model.model.visual.forward
-        self.model.model.visual.forward = lambda *_, **__: seen
+        # A fresh copy each time: get_image_features splits its pooled output in place.
+        self.model.model.visual.forward = lambda *_, **__: type(seen)(**seen)
         try:
             while ids.shape[1] < start + new_tokens and not (ids[:, start:] == end).any(1).all():
                 self.positions.clear()

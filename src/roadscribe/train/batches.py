@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
@@ -21,7 +21,8 @@ Features = list[torch.Tensor]
 """A clip's visual tokens (tokens, hidden) from the merger, then from each DeepStack layer."""
 
 
-class ClipPlace(NamedTuple):
+@dataclass(frozen=True)
+class ClipPlace:
     """One sample of a batch: whose frames they are, how many, and whether their pixels came with the batch."""
 
     clip_id: str

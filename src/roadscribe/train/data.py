@@ -53,6 +53,7 @@ def open_rows(folder: Path) -> datasets.Dataset:
         raise InputError(f"{folder}: no such folder; make a dataset with `roadscribe curate`")
     if (folder / MANIFEST).exists():
         require_complete(folder, "dataset", "curate")
+    datasets.disable_progress_bars()
     place = folder / "dataset" if (folder / "dataset").is_dir() else folder
     try:
         found = datasets.load_from_disk(str(place))

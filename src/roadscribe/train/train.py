@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def train(
         f"(median {tokens[len(tokens) // 2]}), limit {recipe.train.max_length}"
     )
     made_from = {**recipe.as_json("model", "footage", "lora", "train"), "dataset_sha256": facts.sha256}
-    with disk_errors(out), memory_errors():
+    with disk_errors(out), memory_errors(), warnings.catch_warnings():
+        # The libraries warn each other of coming renames; nothing a user could act on.
+        warnings.simplefilter("ignore", FutureWarning)
         if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
             say(f"{out}: is already complete")
             return out

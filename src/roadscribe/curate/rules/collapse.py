@@ -1,13 +1,13 @@
 """The rule over the whole dataset: a measured value that stands far more often than a measurement can.
 
-Signature: ``(counts: Mapping[value, count], measured: Sequence[float]) -> list[Collapse]``. It runs between the
-rules of evidence and those of consistency; a value that evidence has confirmed or corrected is not touched.
+Signature: ``(parameter, counts: Mapping[value, count], measured: Sequence[float]) -> list[Collapse]``. It runs
+between the rules of evidence and those of consistency; a value that evidence was there for is not touched.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from roadscribe.curate.rules.rule import Rule, rule
@@ -71,4 +71,6 @@ def collapse(parameter: str, counts: Mapping[int, int], measured: Sequence[float
     return sorted(found, key=lambda item: -item.share)
 
 
-DATASET_RULES: tuple[Rule[object], ...] = (collapse,)  # type: ignore[assignment]
+DatasetCheck = Callable[[str, Mapping[int, int], Sequence[float]], list[Collapse]]
+
+DATASET_RULES: tuple[Rule[DatasetCheck], ...] = (collapse,)

@@ -21,10 +21,11 @@ or, where that cannot be done safely, dropped; quarantine: the row is kept out o
 is changed."""
 
 Check = TypeVar("Check", bound=Callable[..., Any])
+Check_co = TypeVar("Check_co", bound=Callable[..., Any], covariant=True)
 
 
 @dataclass(frozen=True)
-class Rule(Generic[Check]):
+class Rule(Generic[Check_co]):
     """A named check. ``check`` has the signature of its theme; see the theme's file."""
 
     id: str
@@ -36,7 +37,7 @@ class Rule(Generic[Check]):
     action: Action
     parameters: tuple[str, ...]
     theme: str
-    check: Check
+    check: Check_co
 
 
 def rule(

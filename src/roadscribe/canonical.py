@@ -1,0 +1,301 @@
+"""One value of an answer, as it was written, to its canonical value and a finding that says what was done.
+
+`report_text` calls `canonical` for each of the twelve parameters. Words are read by `vocabulary`, numbers by
+`quantities`; here stand the kinds of values, nested values, pedestrians and curvature. Nothing is guessed: what is
+not understood becomes None or "unknown" with a finding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from roadscribe.quantities import read_lane_count, read_number, read_quantity
+from roadscribe.report import PARAMETERS, RANGES, VOCABULARY, Finding
+from roadscribe.vocabulary import (
+    MAX_VALUE_CHARS,
+    Understood,
+    name_and_unit,
+    parameter_of_key,
+    plain,
+    read_word,
+    scan,
+    tokens,
+    unit_names,
+    vocabulary,
+    words,
+)
+
+Value = str | int | bool | None
+_MAX_NESTING = 4
+_MAX_PARTS = 40
+
+
+def canonical(parameter: str, raw: Any, unit: str | None = None) -> tuple[Value, Finding | None]:
+    """The canonical value of what an answer says about a parameter.
+
+    A value that is canonical, or differs only in spelling, has no finding. A converted unit, a word read as
+    another, a range, a bound, anything left out has one; so has every None and "unknown", saying why.
+
+    Args:
+        parameter: one of PARAMETERS.
+        raw: the value as it was written: any JSON value (or anything else, which is not understood).
+        unit: the unit that the key carried ("speed_mph"), for numbers that carry none.
+
+    Returns:
+        A word of VOCABULARY[parameter], a number within RANGES[parameter], a bool, or None where it is not known
+        (`risk_factor`, which has no word "unknown", becomes None, too).
+    """
+    if parameter not in PARAMETERS:
+        raise KeyError(parameter)
+    understood = _read(parameter, raw, unit, depth=0)
+    if understood.rule is None:
+        return understood.value, None
+    finding = Finding(
+        rule=understood.rule,
+        parameter=parameter,
+        before=json_value(raw),
+        after=understood.value,
+        message=f"{shown(raw)}: {understood.why}",
+    )
+    return understood.value, finding
+
+
+def unknown_value(parameter: str) -> Value:
+    """What stands for "cannot be told": "unknown" where the parameter has that word, else None."""
+    return "unknown" if "unknown" in VOCABULARY.get(parameter, ()) else None
+
+
+def shown(raw: Any) -> str:
+    """A value as a message quotes it, at most about 80 characters long."""
+    if isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) >= 10**30:
+        return f"an integer of {raw.bit_length()} bits"
+    text = repr(raw) if not isinstance(raw, dict | list) else repr(json_value(raw))
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def json_value(raw: Any) -> Any:
+    """The value if JSON can hold it, else text that says what it was; nested values are cut at a depth of 8."""
+    return _json_value(raw, 8)
+
+
+def _json_value(raw: Any, depth: int) -> Any:
+    if raw is None or isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str):
+        return raw.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate cannot be written to a file
+    if isinstance(raw, int):
+        return raw if abs(raw) < 10**30 else shown(raw)
+    if isinstance(raw, float):
+        return raw if math.isfinite(raw) else repr(raw)
+    if depth > 0 and isinstance(raw, dict):
+        return {str(_json_value(key, 0)): _json_value(value, depth - 1) for key, value in raw.items()}
+    if depth > 0 and isinstance(raw, list | tuple):
+        return [_json_value(value, depth - 1) for value in raw]
+    return f"<{type(raw).__name__}>"
+
+
+def _read(parameter: str, raw: Any, unit: str | None, depth: int) -> Understood:
+    unknown = unknown_value(parameter)
+    if raw is None:
+        return Understood(unknown, f"absent.{parameter}", "says that it cannot be told")
+    if isinstance(raw, bool):
+        if parameter == "pedestrian_on_road":
+            return Understood(raw)
+        return Understood(unknown, f"vocabulary.{parameter}", "is true or false, which is no answer here")
+    if isinstance(raw, int | float):
+        return _read_number(parameter, raw, unit)
+    if isinstance(raw, str):
+        return _read_text(parameter, raw, unit)
+    if depth >= _MAX_NESTING or not isinstance(raw, dict | list | tuple):
+        return Understood(unknown, f"collapsed.{parameter}", "is not understood")
+    if isinstance(raw, dict):
+        return _read_dict(parameter, raw, unit, depth)
+    return _read_list(parameter, list(raw), unit, depth)
+
+
+def _read_number(parameter: str, number: int | float, unit: str | None) -> Understood:
+    if parameter in RANGES:
+        return read_number(parameter, number, unit)
+    if parameter == "pedestrian_on_road" and math.isfinite(number) and number >= 0 and number == int(number):
+        if number == 0:
+            return Understood(False)
+        return Understood(True, f"vocabulary.{parameter}", "is a count of people, so somebody is on the road")
+    if parameter == "pedestrian_on_road":
+        return Understood(None, f"vocabulary.{parameter}", "is no count of people")
+    return Understood(unknown_value(parameter), f"vocabulary.{parameter}", "is a number, and a word is needed")
+
+
+def _read_text(parameter: str, raw: str, unit: str | None) -> Understood:
+    unknown = unknown_value(parameter)
+    if len(raw) > MAX_VALUE_CHARS:
+        return Understood(unknown, f"vocabulary.{parameter}", "is longer than any value")
+    text = raw.strip().strip("\"'`“”").strip()
+    if not words(text):
+        return Understood(unknown, f"absent.{parameter}", "says nothing")
+    if parameter == "lane_count":
+        return read_lane_count(text)
+    if parameter in RANGES:
+        return read_quantity(parameter, text, unit)
+    if parameter == "pedestrian_on_road":
+        return _read_pedestrians(text)
+    if parameter == "road_curvature":
+        return _read_curvature(text)
+    return read_word(parameter, text)
+
+
+def _read_dict(parameter: str, raw: dict[Any, Any], unit: str | None, depth: int) -> Understood:
+    """A nested value: what it says of the ego vehicle now, the value beside a unit, or what its parts agree on."""
+    rule = f"collapsed.{parameter}"
+    nested = vocabulary()["nested"]
+    if not raw or len(raw) > _MAX_PARTS:
+        return Understood(unknown_value(parameter), rule, "holds no value that could be taken")
+    if parameter == "pedestrian_on_road":
+        return _part(rule, None, _read_pedestrians(_as_clauses(raw)))
+    named = {key: name_and_unit(str(key)) for key in raw}
+    by_name = {" ".join(name): key for key, (name, _) in named.items()}
+    for name in nested["unit"]:
+        written = raw.get(by_name.get(name))
+        if isinstance(written, str):
+            known = unit_names().get(tuple(tokens(plain(written))))
+            unit = known[1] if known else written[:40]
+    own = [] if parameter == "lane_count" else [key for key in raw if set(named[key][0]) & set(nested["own"])]
+    values = nested["total"] if parameter == "lane_count" else nested["value"]
+    wanted = [by_name[name] for name in (*values, parameter.replace("_", " "), "") if name in by_name]
+    for key in (*own, *wanted):
+        return _part(rule, key, _read(parameter, raw[key], named[key][1] or unit, depth + 1))
+    if {"min", "max"} <= set(by_name) and parameter in RANGES:
+        text = f"{raw[by_name['min']]} - {raw[by_name['max']]}"[:MAX_VALUE_CHARS]
+        return _part(rule, None, _read(parameter, text, named[by_name["max"]][1] or unit, depth + 1))
+    if parameter == "lane_count":
+        return Understood(None, "conflict.lane_count", "holds no total of the lanes")
+    if all(isinstance(value, bool) for value in raw.values()):
+        said = [str(key) for key, value in raw.items() if value]
+        if len(said) != 1:
+            why = f"says yes to {len(said)} of {len(raw)} things"
+            return Understood(unknown_value(parameter), f"conflict.{parameter}", why)
+        return _part(rule, said[0], _read(parameter, said[0], unit, depth + 1))
+    return _read_list(parameter, list(raw.values()), unit, depth)
+
+
+def _part(rule: str, key: Any, understood: Understood) -> Understood:
+    where = "read as one value" if key is None else f"taken from {shown(key)}"
+    return Understood(understood.value, rule, f"{where}; {understood.why}" if understood.why else where)
+
+
+def _read_list(parameter: str, raw: list[Any], unit: str | None, depth: int) -> Understood:
+    """Several values: the one they all agree on, or none."""
+    unknown = unknown_value(parameter)
+    if not raw:
+        return Understood(unknown, f"absent.{parameter}", "holds nothing")
+    read = [_read(parameter, value, unit, depth + 1) for value in raw[:_MAX_PARTS]]
+    values = {understood.value for understood in read}
+    if values == {unknown} or len(raw) > _MAX_PARTS:
+        return Understood(unknown, f"collapsed.{parameter}", "holds no value that could be taken")
+    if len(values) == 1:
+        agree = read[0].why if len(raw) == 1 else "holds several values that agree"
+        return Understood(read[0].value, f"collapsed.{parameter}", agree or "holds one value")
+    return Understood(unknown, f"conflict.{parameter}", "holds several values and does not say which one counts")
+
+
+def _as_clauses(raw: dict[Any, Any]) -> str:
+    """A nested value about pedestrians as text: {"count": 0, "location": "sidewalk"} is "no; location sidewalk"."""
+    clauses: list[str] = []
+    for key, value in raw.items():
+        name = str(key)[:40]
+        if isinstance(value, bool):
+            clauses.append(name if value else f"no {name}")
+        elif isinstance(value, int | float):
+            clauses.append("yes" if value > 0 else "none")
+        elif isinstance(value, str):
+            clauses.append(value if parameter_of_key(name) else f"{name} {value}")
+        elif value is not None:
+            clauses.append("unknown")
+    return "; ".join(clauses)[:MAX_VALUE_CHARS]
+
+
+def _read_pedestrians(text: str) -> Understood:
+    """True for somebody on the carriageway or a crossing, False for nobody or only off it, else None."""
+    rule, conflict = "vocabulary.pedestrian_on_road", "conflict.pedestrian_on_road"
+    spelled = words(text)
+    if len(spelled) == 1 and spelled[0].isdigit() and len(spelled[0]) < 9:
+        return _read_number("pedestrian_on_road", int(spelled[0]), None)
+    seen = scan("pedestrian_on_road", text)
+    if seen.hedged:
+        return Understood(None, rule, "is not sure of itself, and a guess is not taken over")
+    said = {word for word, _ in seen.said()}
+    on_road = any("on_road" in clause.said and "none" not in clause.said for clause in seen.clauses)
+    denied = [set(clause.denied) for clause in seen.clauses]
+    # "no pedestrians on the sidewalk" denies people, but not those on the road.
+    nobody = any("on_road" in each or (each & {"people", "yes"} and "off_road" not in each) for each in denied)
+    nobody = nobody or "none" in said
+    nobody = nobody or any(clause.negated and not clause.denied and not clause.unplaced for clause in seen.clauses)
+    if on_road and nobody:
+        return Understood(None, conflict, "says both that somebody is on the road and that nobody is")
+    if on_road:
+        return Understood(True, rule, "places somebody on the carriageway or a crossing")
+    if nobody and "yes" in said and not any("on_road" in each for each in denied):
+        return Understood(None, conflict, "says both yes and no")
+    if nobody:
+        return Understood(False, None if spelled in (("no",), ("false",)) else rule, "says that nobody is on the road")
+    if "off_road" in said:
+        return Understood(False, rule, "places people off the carriageway only")
+    if "yes" in said:
+        return Understood(True, None if spelled in (("yes",), ("true",)) else rule, "says yes")
+    if any("off_road" in each for each in denied):
+        return Understood(None, rule, "speaks only of places off the road")
+    if seen.says_it_does_not_know():
+        return Understood(None, "absent.pedestrian_on_road", "says that it cannot be told")
+    if "people" in said:
+        return Understood(None, rule, "says that people are there, but not whether they are on the road")
+    return Understood(None, rule, "does not say whether somebody is on the road")
+
+
+def _read_curvature(text: str) -> Understood:
+    """Straight, or a bend put together from its side and its degree; "curved" where one of them is not said."""
+    rule = "vocabulary.road_curvature"
+    seen = scan("road_curvature", text)
+    said = [word for word, _ in seen.said()]
+    found = set(said)
+    denied = {word for clause in seen.clauses for word in clause.denied}
+    unplaced = [word for clause in seen.clauses if clause.said for word in clause.unplaced]
+    sides = found & {"left", "right", "slight_left", "slight_right", "sharp_left", "sharp_right"}
+    if seen.hedged:
+        return Understood("unknown", rule, "is not sure of itself, and a guess is not taken over")
+    if not found and not denied and any(clause.absent for clause in seen.clauses):
+        if words(text) == ("none",):
+            return Understood("straight", rule, "says that there is no curve")
+        return Understood("unknown", "absent.road_curvature", "says that it cannot be told")
+    if not found and denied == {"curve"}:
+        return Understood("straight", rule, "says that there is no curve")
+    if not found:
+        return Understood("unknown", rule, "holds no word of the vocabulary")
+    if unplaced:
+        return Understood("unknown", rule, f"what {unplaced[0]!r} says about it is not understood")
+    if "straight" in found and found != {"straight"}:
+        return Understood("unknown", "conflict.road_curvature", "names both a straight road and a curve")
+    if "straight" in found:
+        return Understood("straight", None if seen.only_spelling else rule, "is read as 'straight', the rest is left out")
+    if found == {"turn"} or ("turn" in found and not found & {"slight", "sharp"}):
+        return Understood("unknown", rule, "speaks of a turn, which may be a junction")
+    return _bend(found, sides, seen.only_spelling, words(text))
+
+
+def _bend(found: set[str], sides: set[str], only_spelling: bool, spelled: tuple[str, ...]) -> Understood:
+    rule = "vocabulary.road_curvature"
+    whole = [word for word in found if word.startswith(("slight_", "sharp_"))]
+    if len(whole) == 1 and found <= {whole[0], "curve", "curved"}:
+        return Understood(whole[0], None if only_spelling else rule, f"is read as {whole[0]!r}")
+    side = {word.rpartition("_")[2] for word in sides}
+    degrees = {word.partition("_")[0] for word in found if word.startswith(("slight", "sharp", "moderate"))}
+    if len(side) > 1:
+        return Understood("curved", rule, "names curves to both sides")
+    if not side:
+        missing = "" if found <= {"curve", "curved"} else "; no side is named"
+        spelling = set(spelled) <= {"curve", "curved", "road", "the", "a", "ahead"}
+        return Understood("curved", None if spelling else rule, f"is read as 'curved'{missing}")
+    if len(degrees) != 1 or "moderate" in degrees:
+        return Understood("curved", rule, "names a side, but neither a slight nor a sharp curve")
+    value = f"{degrees.pop()}_{side.pop()}"
+    plain_words = set(value.split("_")) | {"curve", "curved", "to", "the", "a", "ahead", "road"}
+    return Understood(value, None if set(spelled) <= plain_words else rule, f"is read as {value!r}")

@@ -1,0 +1,24 @@
+"""Fixtures for every room: an untrained tiny base, made once a session."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from roadscribe.prompts import INSTRUCTION
+from roadscribe.report import VOCABULARY
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained roadscribe-tiny: configuration, tokenizer, processor, seeded random weights."""
+    from roadscribe.tiny.build import build_model, build_processor, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-base")
+    words = [json.dumps({key: word}, indent=2) for key, options in VOCABULARY.items() for word in options]
+    tokenizer = train_tokenizer([INSTRUCTION, *words] * 3)
+    build_processor(folder, tokenizer)
+    build_model(tokenizer, seed=0).save_pretrained(folder)
+    return folder
