@@ -30,7 +30,7 @@ def test_units_are_said() -> None:
 
 
 def test_the_version_names_the_wording() -> None:
-    """A changed wording needs a new version: raw answers and adapters made with the old one must be told apart."""
+    """A changed wording needs a new version: answers and adapters of the old one must be told apart."""
     import hashlib
 
     known = {"adas-1": "d2736119758502b8"}

@@ -54,7 +54,9 @@ class Curate(_Section):
     """How raw answers become a dataset."""
 
     test_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the drives held out as the test split."""
+    """Share of the rows held out as the test split; whole drives, and drives that look alike, stay together."""
+    validation_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the rows held out as the validation split, in the same way."""
     seed: int = 0
 
 

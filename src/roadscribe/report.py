@@ -131,6 +131,14 @@ class Finding(BaseModel):
     evidence: str | None = None
     """What the finding rests on, where that is something outside the answer."""
 
+    @property
+    def lost(self) -> bool:
+        """Whether the value was written and not understood, or not written at all.
+
+        An answer that says itself that it cannot be told (`absent.*`) is understood, and not lost.
+        """
+        return self.parameter is not None and self.after in (None, "unknown") and not self.rule.startswith("absent.")
+
 
 class ReportFormatError(ValueError):
     """The text is not a report in its text form; the message names the line and column."""

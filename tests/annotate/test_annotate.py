@@ -33,7 +33,9 @@ def test_one_record_a_clip_with_everything_curation_needs(clips: Path, tmp_path:
     out = annotate(load_recipe(), clips, tmp_path / "raw")
     records = lines(out)
     assert len(records) == 6 and len({record["key"] for record in records}) == 6
-    assert {"clip_id", "prompt", "teacher", "text", "finish_reason", "usage", "error", "injected"} <= set(records[0])
+    assert {"clip_id", "prompt", "teacher", "text", "finish_reason", "usage", "error", "injected"} <= set(
+        records[0]
+    )
     assert records[0]["key"] == f"{records[0]['clip_id']}|adas-1|simulated"
     assert read_json(out / MANIFEST, "manifest")["summary"] == {"clips": 6, "answers": 6}
 

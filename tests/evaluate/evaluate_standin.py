@@ -37,7 +37,11 @@ def report(truth: DrivingParameters, **changed: object) -> str:
 
 
 def clips(
-    count: int, *, frames: int = 4, clips_a_drive: int = 1, truth: Callable[[int], DrivingParameters] = parameters
+    count: int,
+    *,
+    frames: int = 4,
+    clips_a_drive: int = 1,
+    truth: Callable[[int], DrivingParameters] = parameters,
 ) -> list[Clip]:
     """``count`` (at most 60) clips; red tells the clip, green the frame."""
     return [
@@ -76,7 +80,7 @@ class Written:
 
 
 class TableEngine:
-    """Answers ``table(clip index or None for black frames, order of the frames, grammar)``; counts what it is asked."""
+    """Answers ``table(clip index or None for black frames, order of frames, grammar)``; counts its clips."""
 
     def __init__(self, table: Callable[[int | None, list[int], bool], str]) -> None:
         self.table = table
@@ -88,5 +92,7 @@ class TableEngine:
             self.asked += 1
             colors = [frame.getpixel((8, 8)) for frame in frames]
             clip = None if max(colors[0]) < 5 else round((colors[-1][0] - 10) / 4)
-            answers.append(Written(self.table(clip, [round((color[1] - 10) / 15) for color in colors], grammar)))
+            answers.append(
+                Written(self.table(clip, [round((color[1] - 10) / 15) for color in colors], grammar))
+            )
         return answers

@@ -24,7 +24,9 @@ from roadscribe.recipe import Evaluate
 
 
 @given(st.integers(2, 64), st.text(max_size=30), st.integers(0, 99))
-def test_shuffling_always_changes_the_order_and_moves_the_last_frame(count: int, clip: str, seed: int) -> None:
+def test_shuffling_always_changes_the_order_and_moves_the_last_frame(
+    count: int, clip: str, seed: int
+) -> None:
     order = shuffled_order(count, clip, seed)
     assert sorted(order) == list(range(count))
     assert order[-1] != count - 1

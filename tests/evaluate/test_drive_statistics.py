@@ -67,7 +67,9 @@ def test_the_same_seed_gives_the_same_interval_whatever_the_order_of_the_clips()
 
 def test_a_recall_is_taken_over_the_clips_where_something_is_there() -> None:
     where = np.array([True, True, False, False])
-    value, low, high = interval(np.array([1.0, 0.0, 1.0, 1.0]), resample_drives(drives(4), 500, seed=0), where)
+    value, low, high = interval(
+        np.array([1.0, 0.0, 1.0, 1.0]), resample_drives(drives(4), 500, seed=0), where
+    )
     assert value == 0.5
     assert 0 <= low <= high <= 1  # resamples without such a clip are left out, not counted as NaN
     with pytest.raises(ValueError, match="no clips"):

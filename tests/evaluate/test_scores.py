@@ -111,7 +111,9 @@ def test_no_constant_beats_the_majority_answer(truths: list[int | None]) -> None
 
 def test_the_confusion_table_counts_what_was_said_and_what_was_left_out() -> None:
     truths = [{"weather": word} for word in ("clear", "clear", "rainy", "rainy")]
-    table = confusion("weather", [{"weather": "clear"}, {"weather": "foggy"}, {"weather": "rainy"}, {}], truths)
+    table = confusion(
+        "weather", [{"weather": "clear"}, {"weather": "foggy"}, {"weather": "rainy"}, {}], truths
+    )
     assert table.truths == ["clear", "rainy"]
     assert table.answers == ["clear", "rainy", "foggy", NOT_STATED]
     assert table.counts == [[1, 0, 1, 0], [0, 1, 0, 1]]
@@ -119,7 +121,9 @@ def test_the_confusion_table_counts_what_was_said_and_what_was_left_out() -> Non
 
 def test_a_constant_answer_has_the_balanced_accuracy_of_guessing() -> None:
     truths = [{"weather": word} for word in ["clear"] * 97 + ["rainy", "foggy", "snowy"]]
-    assert balanced_accuracy(confusion("weather", [{"weather": "clear"}] * 100, truths)) == pytest.approx(0.25)
+    assert balanced_accuracy(confusion("weather", [{"weather": "clear"}] * 100, truths)) == pytest.approx(
+        0.25
+    )
 
 
 def test_errors_are_measured_where_both_are_numbers_and_the_bias_has_a_sign() -> None:

@@ -46,8 +46,8 @@ def distance_wrong(draft: Draft, rng: random.Random) -> Draft | None:
     metres = draft.values["closest_vehicle_distance"]
     if metres is None:
         return None
-    wrong = [value for value in (round(metres * rng.uniform(0.2, 0.45)), round(metres * rng.uniform(2.2, 4)))]
-    wrong = [value for value in wrong if abs(value - metres) >= 12 and value <= 200]
+    near, far = round(metres * rng.uniform(0.2, 0.45)), round(metres * rng.uniform(2.2, 4))
+    wrong = [value for value in (near, far) if abs(value - metres) >= 12 and value <= 200]
     return draft.wrong("distance_wrong", "closest_vehicle_distance", rng.choice(wrong)) if wrong else None
 
 

@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from roadscribe.artifacts import atomic_open, disk_errors, finish, open_output, require_complete, write_json
+from roadscribe.artifacts import atomic_open, disk_errors, finish, open_output, require_complete, write_json, write_text
 from roadscribe.clip import Clip, read_clips
+from roadscribe.curate.card import dataset_card
 from roadscribe.curate.dataset import DatasetWriter
+from roadscribe.curate.duplicates import Hash, alike, frame_hash
 from roadscribe.curate.mend import Row, judge, settle
 from roadscribe.curate.now import Now, evidence_now
 from roadscribe.curate.page import write_page
@@ -53,14 +55,16 @@ def curate(
     Args:
         recipe: its section ``curate`` decides the splits.
         raw: a raw artifact of `annotate`, or the original project's JSON file.
-        clips: the clips artifact the answers speak of. None is possible with a JSON file only: its reports are
-            curated without evidence, and the rows hold no images.
+        clips: the clips artifact the answers speak of. None is possible with a JSON file only: its reports
+            are curated without evidence, and the rows hold no images.
         out: the output folder; a run that was stopped is done again from the start.
 
     Raises:
-        InputError: an input is missing, unfinished or of another form; ``out`` is taken; no answer fits a clip.
+        InputError: an input is missing, unfinished or of another form, ``out`` is taken, or no answer fits.
         WorkError: no row is left, the disk is full, or the splits leak.
     """
+    if recipe.curate.test_share + recipe.curate.validation_share >= 1:
+        raise InputError("curate.test_share and curate.validation_share leave no rows to train on; lower one of them")
     if clips is not None:
         require_complete(clips, "clips", "collect")
     answers: AnswerLog | AnswerList
@@ -85,8 +89,17 @@ def curate(
     return out
 
 
+def _hash(clip: Clip) -> Hash:
+    try:
+        return frame_hash(clip.frames[-1])
+    except OSError as error:
+        raise InputError(
+            f"clip {clip.clip_id}: its last frame is no image ({error}); collect it again"
+        ) from error
+
+
 def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[tuple[str, str, Clip | None]]:
-    """(name the answers are kept under, drive, clip) in a fixed order; without clips the answers' own order."""
+    """(name of the answers, drive, clip) in a fixed order; without clips in the answers' own order."""
     if clips is None:
         for name in answers.places:
             yield name, drive_of_video(name), None
@@ -104,11 +117,16 @@ def _curate(
     written: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
     measured: dict[str, list[float]] = defaultdict(list)
     visited: set[str] = set()
+    hashes: list[Hash] = []
+    hashed_drives: list[str] = []
     judged_path = work / "judged.jsonl"
     with judged_path.open("w") as judged, progress(len(answers), "checking answers") as advance:
         for name, drive_id, clip in _visit(answers, clips):
             now = evidence_now(clip) if clip else Now()
             visited.add(name)
+            if clip is not None:
+                hashes.append(_hash(clip))
+                hashed_drives.append(drive_id)
             answered = False
             for answer in answers.answers(name):
                 answered = True
@@ -146,8 +164,13 @@ def _curate(
     }
     quality.collapses(collapses.values())
     kept = [(entry.drive_id, entry.risk) for entry in entries.values() if entry.risk is not None]
-    groups = group_drives({entry.drive_id for entry in entries.values()}, ())
-    splits = assign_splits(kept, groups, {"test": recipe.curate.test_share}, recipe.curate.seed)
+    pairs = {
+        (hashed_drives[i], hashed_drives[j]) for i, j in alike(hashes) if hashed_drives[i] != hashed_drives[j]
+    }
+    quality.look_alikes = sorted(pairs)
+    groups = group_drives({*hashed_drives, *(entry.drive_id for entry in entries.values())}, pairs)
+    shares = {"validation": recipe.curate.validation_share, "test": recipe.curate.test_share}
+    splits = assign_splits(kept, groups, shares, recipe.curate.seed)
     summary = _write_all(answers, clips, judged_path, collapses, splits, groups, quality, out, work)
     write_page(out, quality)
     return summary
@@ -202,12 +225,12 @@ def _write_all(
     check_no_leak(written, groups)
     if not written:
         raise WorkError(
-            f"{out}: every answer was quarantined; quarantine.jsonl there says why (the commonest: {quality.commonest()})"
+            f"{out}: every answer was quarantined; quarantine.jsonl there says why "
+            f"(the commonest: {quality.commonest()})"
         )
     writer.save(out / DATASET)
+    write_text(out / DATASET / "README.md", dataset_card(quality))
     write_json(out / "quality.json", quality.as_json())
     if clips is None:
-        say(
-            "no clips were given: the rows hold reports without images, and nothing could be held against evidence"
-        )
+        say("no clips were given: the rows hold no images, and nothing could be held against evidence")
     return quality.summary()

@@ -129,7 +129,7 @@ def _changed(parameters: DrivingParameters, finding: Finding) -> DrivingParamete
 
 
 def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) -> Row:
-    """Finish a row that `judge` let through: collapsed values out, parameters consistent, prose in agreement."""
+    """Finish a row that `judge` let through: collapsed values out, parameters consistent, prose mended."""
     report = row.report
     if report is None or row.quarantine is not None:
         return row
@@ -193,7 +193,7 @@ _LABEL = re.compile(r"^(?P<label>[A-Z][\w/ -]{2,40}): (?=\S)")
 
 
 def mend_point(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:
-    """A bullet point whose sentences all agree with the parameters; empty when only its label would be left."""
+    """A bullet point whose sentences all agree with the parameters; empty when only its label is left."""
     label = _LABEL.match(text)
     if label is None:
         return mend_paragraph(text, parameters, now, findings)

@@ -27,7 +27,7 @@ LIGHTS = frozenset({"traffic light"})
 
 @dataclass(frozen=True)
 class Camera:
-    """A forward pinhole camera over a flat road; lengths in metres, focal length and horizon as image shares."""
+    """A forward pinhole camera over a flat road; in metres and in shares of the image."""
 
     focal: float
     """Focal length divided by the image width."""
@@ -98,7 +98,7 @@ def evidence_now(clip: Clip) -> Now:
 
 
 def speed_at(telemetry: Sequence[Telemetry], time_s: float) -> float | None:
-    """Speed in km/h at a moment: linear between the readings around it, or the nearest one within half a second."""
+    """Speed in km/h at a moment: linear between the readings around it, else the nearest one."""
     readings = sorted((item.time_s, item.speed_mps) for item in telemetry if item.speed_mps is not None)
     before = [reading for reading in readings if reading[0] <= time_s]
     after = [reading for reading in readings if reading[0] > time_s]

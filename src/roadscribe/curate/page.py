@@ -22,7 +22,7 @@ BARS = 8
 
 
 def write_page(out: Path, quality: Quality) -> None:
-    """Write ``out/quality.html``; frames are embedded as small JPEG files, nothing is loaded from elsewhere."""
+    """Write ``out/quality.html``; frames are embedded as small JPEGs, nothing is loaded from elsewhere."""
     environment = Environment(
         loader=PackageLoader("roadscribe.curate", "."),
         autoescape=select_autoescape(("html", "j2")),

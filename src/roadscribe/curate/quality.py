@@ -63,10 +63,13 @@ class Quality:
     before: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
     after: dict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
     splits: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    sources: Counter[str] = field(default_factory=Counter)
     drives: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     examples: dict[str, list[Example]] = field(default_factory=lambda: defaultdict(list))
     rows_without_clip: list[tuple[int, str]] = field(default_factory=list)
     clips_without_answer: list[str] = field(default_factory=list)
+    look_alikes: list[tuple[str, str]] = field(default_factory=list)
+    """Pairs of drives with nearly the same last frame; they share a split."""
     collapsed: list[Collapse] = field(default_factory=list)
     _suspicious: list[tuple[int, int, Example]] = field(default_factory=list)
 
@@ -108,6 +111,7 @@ class Quality:
                     self.values["nulled" if value in (None, "unknown") else "corrected"] += 1
             self.splits[split][str(values["risk_factor"])] += 1
             self.drives[split].add(drive_id)
+            self.sources[clip.source if clip else "no frames"] += 1
         self._remember(row, split, clip)
 
     def _count(self, finding: Finding, row: Row) -> None:
@@ -217,6 +221,7 @@ class Quality:
                 }
                 for item in self.suspicious()
             ],
+            "look_alikes": [list(pair) for pair in self.look_alikes],
             "rows_without_clip": [{"row": row, "clip_id": name} for row, name in self.rows_without_clip],
             "clips_without_answer": self.clips_without_answer,
         }

@@ -55,7 +55,7 @@ class AnswerList:
         return len(self._answers)
 
     def name_of(self, clip: Clip) -> str:
-        """The name of the clip's video as the answers give it, with or without its ending; else the clip's id."""
+        """The clip's video as the answers name it, with or without its ending; else the clip's id."""
         video = Path(clip.provenance.path)
         return next(
             (name for name in (video.name, video.stem, clip.clip_id) if name in self.places), clip.clip_id

@@ -52,8 +52,8 @@ def assign_splits(
         shares: share of the rows for "validation" and "test"; the rest is "train".
         seed: another seed, another draw.
 
-    Groups are drawn within the risk that is rarest among their rows, so that each split sees each risk; a split
-    with a positive share gets at least one group when there are as many groups as splits.
+    Groups are drawn within the risk that is rarest among their rows, so that each split sees each risk; a
+    split with a positive share gets at least one group when there are as many groups as splits.
     """
     common = Counter(risk for _, risk in rows)
     by_group: dict[str, Counter[str]] = defaultdict(Counter)
@@ -103,6 +103,6 @@ def check_no_leak(rows: Iterable[tuple[str, str, str]], groups: Mapping[str, str
         first_clip, first_split = seen.setdefault(group, (clip, split))
         if first_split != split:
             raise WorkError(
-                f"leak: clips {first_clip} ({first_split}) and {clip} ({split}) belong to one drive or look alike; "
-                "this is a defect of the split, please report it"
+                f"leak: clips {first_clip} ({first_split}) and {clip} ({split}) belong to one drive or look "
+                "alike; this is a defect of the split, please report it"
             )

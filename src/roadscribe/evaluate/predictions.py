@@ -68,9 +68,17 @@ class Prediction:
 
 
 def stated_values(text: str) -> Values:
-    """The parameters that ``text`` states, as canonical values; missing and illegible ones are absent."""
+    """The parameters that ``text`` states, as canonical values; missing and illegible ones are absent.
+
+    Saying that something cannot be told (null, "not visible") is a statement. Leaving the key out, or writing
+    something that cannot be understood ("slow" for a speed), is none, although both are read as null.
+    """
     answer = parse_answer(text)
-    unread = {finding.parameter for finding in answer.findings if finding.lost}
+    unread = {
+        finding.parameter
+        for finding in answer.findings
+        if finding.after in (None, "unknown") and not finding.rule.startswith("absent.")
+    }
     return {name: answer.parameters[name] for name in PARAMETERS if name not in unread}
 
 

@@ -1,1 +1,1 @@
-"""Footage becomes clips: which files (`sources`), which of their frames (`sampling`), how kept (`collect`)."""
+"""Footage becomes clips: which files (`sources`), which of their frames (`sampling`), kept how (`collect`)"""

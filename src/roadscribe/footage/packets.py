@@ -39,6 +39,10 @@ CONTAINERS = (
 """FFmpeg's names of the formats that are opened: those that hold pictures and times, and none that names
 other files or addresses (playlists)."""
 
+STRICT_CODECS = ("h264", "hevc")
+"""Decoders that are told to fail on damage. The others are left alone: they also stumble over harmless
+oddities that old cameras write (MJPEG headers)."""
+
 CUT_SHORT_S = 1.0
 """A file may end this much before its header says without being called cut short."""
 
@@ -117,8 +121,15 @@ def file_size(path: Path, max_file_mb: int | None = None) -> int:
 
 
 @contextmanager
-def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(
+    path: Path, *, threads: int = 1, strict: bool = False
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its video stream, ready to demux; what FFmpeg raises inside becomes one clear line.
+
+    Args:
+        path: the file.
+        threads: of the decoder; 0 takes one a core.
+        strict: fail on damaged pictures instead of painting over them, where the decoder can tell.
 
     Raises:
         InputError: not a video, only sound, an unknown codec, a picture beyond `MAX_SOURCE_PIXELS`.
@@ -157,6 +168,8 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
         context.thread_count = threads
         context.thread_type = "AUTO"
         context.options = limits
+        if strict and context.name in STRICT_CODECS:
+            context.options = {**limits, "err_detect": "explode"}
         try:
             yield container, stream
         except (av.FFmpegError, MemoryError) as error:
@@ -165,8 +178,8 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
 
 def reason(error: BaseException) -> str:
     """FFmpeg's or the system's own words for an error, on one line."""
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(words.split()) or type(error).__name__
+    words = error.strerror if isinstance(error, (av.FFmpegError, OSError)) else str(error)
+    return " ".join((words or type(error).__name__).split()).partition(": 'file:")[0]
 
 
 def _not_a_video(path: Path, error: Exception) -> str:
@@ -178,9 +191,7 @@ def _not_a_video(path: Path, error: Exception) -> str:
         pass
     with path.open("rb") as file:
         if b"ftyp" in file.read(64):
-            return (
-                f"is an MP4 or MOV file without a readable index, as a recording that was cut off; {REPAIR}"
-            )
+            return "is an MP4 or MOV file without its index, as a recording that was cut off; copy it again"
     return f"cannot be read as a video ({reason(error)}); give an MP4, MOV, MKV, WebM, AVI or TS file"
 
 
@@ -236,7 +247,8 @@ def read_packets(
         held = f"{len(packets.sizes)} frames (codec {stream.codec_context.name})"
         raise InputError(f"{printable(path)}: none of its {held} can be decoded; {REPAIR}")
     if len(packets.sizes) - 1 in packets.corrupt:
-        damage = "ends within a frame"
+        packets.shown[-1] = False
+        damage = "is cut short within a frame"
     return packets, first, damage or _cut_short(path, container, stream, packets)
 
 

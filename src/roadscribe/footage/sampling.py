@@ -40,7 +40,6 @@ from roadscribe.footage.packets import (
     presentation_ticks,
     printable,
     read_packets,
-    reason,
     turn_of,
 )
 
@@ -190,9 +189,7 @@ def _probe(path: Path, size_bytes: int, *, by_decoding: bool = False) -> VideoIn
         )
 
 
-def read_frames(
-    video: Path | VideoInfo, times: Sequence[float], max_pixels: int, *, threads: int = 1
-) -> list[SampledFrame]:
+def read_frames(video: Path | VideoInfo, times: Sequence[float], max_pixels: int) -> list[SampledFrame]:
     """For each asked moment the frame that is on screen then, with its real presentation time.
 
     That is the last frame shown at or before the moment (the first one for a moment before it). Frames repeat
@@ -202,7 +199,6 @@ def read_frames(
         video: a file, or what `probe` said of it.
         times: moments in seconds from the first frame, in any order.
         max_pixels: upper bound of width x height of the pictures; see `fit_size`.
-        threads: of the decoder; 0 takes one a core.
 
     Returns:
         One frame a moment, in the order asked: RGB, the whole picture, upright, all of one size.
@@ -219,32 +215,28 @@ def read_frames(
         )
     size = fit_size(info.width, info.height, max_pixels)
     try:
-        return _read_moments(info, times, size, threads)
+        return _read_moments(info, times, size)
     except Unexpected:
         pass
     # Keyframe marks or times that mislead: learn the order by decoding, and decode from the first keyframe.
     try:
-        return _read_moments(_probe(info.path, info.size_bytes, by_decoding=True), times, size, threads)
+        return _read_moments(_probe(info.path, info.size_bytes, by_decoding=True), times, size)
     except Unexpected as error:
         raise InputError(f"{printable(info.path)}: {error}; {REPAIR}") from error
 
 
-def _read_moments(
-    info: VideoInfo, times: Sequence[float], size: tuple[int, int], threads: int
-) -> list[SampledFrame]:
+def _read_moments(info: VideoInfo, times: Sequence[float], size: tuple[int, int]) -> list[SampledFrame]:
     asked = np.asarray(times, dtype=np.float64) + SAME_MOMENT_S
     ranks = [max(0, int(after) - 1) for after in np.searchsorted(info.times_s, asked, side="right")]
-    pictures = _read_pictures(info, set(ranks), size, threads)
+    pictures = _read_pictures(info, set(ranks), size)
     return [SampledFrame(pictures[rank], float(info.times_s[rank])) for rank in ranks]
 
 
-def _read_pictures(
-    info: VideoInfo, ranks: set[int], size: tuple[int, int], threads: int
-) -> dict[int, Image.Image]:
+def _read_pictures(info: VideoInfo, ranks: set[int], size: tuple[int, int]) -> dict[int, Image.Image]:
     """The pictures with these ranks in the order of presentation."""
     rank_of = {info.packets.order[rank]: rank for rank in ranks}
     pictures: dict[int, Image.Image] = {}
-    with _Reader(info, threads) as reader:
+    with _Reader(info) as reader:
         for begin, end in _stretches(info.packets, list(rank_of)):
             wanted = {number for number in rank_of if begin <= number <= end}
             for number in info.packets.corrupt:
@@ -285,8 +277,8 @@ def _stretches(packets: Packets, wanted: list[int]) -> list[tuple[int, int]]:
 class _Reader:
     """The packets of one video from any keyframe on, and the pictures they decode to."""
 
-    def __init__(self, info: VideoInfo, threads: int) -> None:
-        self._info, self._threads = info, threads
+    def __init__(self, info: VideoInfo) -> None:
+        self._info = info
         self._key_of = {info.packets.mark(key): key for key in info.packets.keys}
 
     def __enter__(self) -> _Reader:
@@ -299,7 +291,7 @@ class _Reader:
 
     def _open(self) -> None:
         self._stack.close()
-        self._container, self._stream = self._stack.enter_context(opened(self._info.path, self._threads))
+        self._container, self._stream = self._stack.enter_context(opened(self._info.path, strict=True))
         self._packets = numbered(self._container.demux(self._stream))
         self._next = 0
 
@@ -315,7 +307,7 @@ class _Reader:
             # In H.264 no picture leans on one that is marked so: leaving it out changes no other one.
             if self._stream.codec_context.name == "h264" and self._container.format.name in WHOLE_PICTURES:
                 self._stream.codec_context.skip_frame = "DEFAULT" if number in missing else "NONREF"
-            for frame in self._send(packet):
+            for frame in self._send(packet, number):
                 if number_of(frame) == begin > 0 and not frame.key_frame:
                     raise Unexpected(f"its keyframe at {self.near(begin)} is none")
                 if frame.opaque in missing:
@@ -323,16 +315,16 @@ class _Reader:
                     yield frame
             if number >= end or not missing:
                 break
-        for frame in self._send(None):
+        for frame in self._send(None, end):
             if frame.opaque in missing:
                 yield frame
         self._stream.codec_context.flush_buffers()
 
-    def _send(self, packet: Packet[Any] | None) -> list[VideoFrame]:
+    def _send(self, packet: Packet[Any] | None, number: int) -> list[VideoFrame]:
         try:
             return self._stream.codec_context.decode(packet)
         except av.InvalidDataError as error:
-            raise Unexpected(f"a frame cannot be decoded ({reason(error)})") from error
+            raise Unexpected(f"is damaged near {self.near(number)}") from error
 
     def _from(self, begin: int) -> Iterator[tuple[int, Packet[Any]]]:
         if not self._next <= begin <= self._next + READ_ON:

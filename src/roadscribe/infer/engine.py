@@ -12,7 +12,7 @@ import hashlib
 import time
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ import xgrammar
 from peft import PeftModel
 from PIL import Image
 
+from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
@@ -133,6 +134,7 @@ class ReportEngine:
         batch_size: int = 16,
         max_new_tokens: int = 1024,
         adapter: bool = True,
+        dense: bool | None = None,
         features: Memory[FrameFeatures] | None = None,
     ) -> None:
         """
@@ -142,6 +144,8 @@ class ReportEngine:
             batch_size: sequences that step together; more are faster and take memory.
             max_new_tokens: a longer answer is cut off and marked as not finished.
             adapter: False answers as the base model does, with the adapter switched off.
+            dense: multiply by ready dense matrices instead of 4-bit weights and adapters (see `dense`); None
+                does so where it pays. The answers are the same.
             features: frames seen by another engine over the same vision tower.
         """
         self._model = model
@@ -154,6 +158,8 @@ class ReportEngine:
         self._stop = stop_tokens(self._base, processor)
         self._vocab_size = self._base.get_output_embeddings().weight.shape[0]
         self._grammar: ReportGrammar | None = None
+        self._use_dense = wants_dense(self._language) if dense is None else dense
+        self._dense: DenseWeights | None = None
         self.features: Memory[FrameFeatures] = Memory(MEMORY_BYTES) if features is None else features
         self._prefixes: Memory[Prefix] = Memory(MEMORY_BYTES)
         self._answers: OrderedDict[_Question, GeneratedReport] = OrderedDict()
@@ -166,6 +172,7 @@ class ReportEngine:
             batch_size=self._batch_size,
             max_new_tokens=self._max_new_tokens,
             adapter=False,
+            dense=self._use_dense,
             features=self.features,
         )
 
@@ -209,17 +216,18 @@ class ReportEngine:
     def _computing(self) -> Iterator[None]:
         """No gradients, evaluation mode, the adapter as asked, our attention; all undone afterwards."""
         was_training = self._model.training
-        self._model.eval()
-        off = isinstance(self._model, PeftModel) and not self._adapter
-        try:
-            with torch.inference_mode(), packed_language_model(self._language):
-                if off:
-                    with self._model.disable_adapter():
-                        yield
-                else:
-                    yield
-        finally:
-            self._model.train(was_training)
+        with ExitStack() as stack:
+            stack.callback(self._model.train, was_training)
+            self._model.eval()
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(packed_language_model(self._language))
+            if self._use_dense:
+                if self._dense is None:
+                    self._dense = DenseWeights(self._language, self._adapter)
+                stack.enter_context(self._dense.in_place())
+            elif isinstance(self._model, PeftModel) and not self._adapter:
+                stack.enter_context(self._model.disable_adapter())
+            yield
 
     def _run(
         self,

@@ -29,7 +29,7 @@ CONFIG = "adapter_config.json"
 
 @dataclass
 class LoadedAdapter(LoadedBase):
-    """A base with its adapter in place (``model`` is a PEFT model, frozen), and the contract it was trained under."""
+    """A base with its adapter in place (a frozen PEFT model), and the contract it was trained under."""
 
     contract: VisionContract
 
@@ -120,7 +120,8 @@ def require_keys(path: Path, state: dict[str, torch.Tensor], expected: dict[str,
             if names
         ]
         raise InputError(
-            f"{path}: does not fit the model: {' and '.join(found)}; train again, or use the version it was made with"
+            f"{path}: does not fit the model: {' and '.join(found)}; "
+            "train again, or use the library versions of its contract"
         )
     for name, tensor in expected.items():
         if state[name].shape != tensor.shape:

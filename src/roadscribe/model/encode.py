@@ -29,9 +29,9 @@ Message = dict[str, Any]
 class Sample(NamedTuple):
     """One question about one clip; ``completion`` is None where the model is to answer.
 
-    ``prompt`` and ``completion`` are lists of chat messages. The content of a message is a string, or a list of
-    ``{"type": "image"}`` and ``{"type": "text", "text": ...}`` parts. Where no message has an image part, the
-    frames stand before the first user message's text.
+    ``prompt`` and ``completion`` are lists of chat messages. The content of a message is a string, or a list
+    of ``{"type": "image"}`` and ``{"type": "text", "text": ...}`` parts. Where no message has an image part,
+    the frames stand before the first user message's text.
     """
 
     images: Sequence[Image.Image]
@@ -42,8 +42,8 @@ class Sample(NamedTuple):
 def processed_size(width: int, height: int, max_pixels: int | None = None) -> tuple[int, int]:
     """Width and height in pixels that Qwen's image processor gives an image of ``width`` x ``height`` pixels.
 
-    Both sides become multiples of 32; the area is brought into ``MIN_PIXELS``..``max_pixels`` keeping the aspect.
-    The rule is that of the image processor of Qwen2-VL and Qwen3-VL in transformers.
+    Both sides become multiples of 32; the area is brought into ``MIN_PIXELS``..``max_pixels`` keeping the
+    aspect. The rule is that of the image processor of Qwen2-VL and Qwen3-VL in transformers.
 
     Raises:
         ValueError: a side is more than 200 times the other.
@@ -61,7 +61,7 @@ def processed_size(width: int, height: int, max_pixels: int | None = None) -> tu
 
 
 def visual_tokens(width: int, height: int, max_pixels: int | None = None) -> int:
-    """Visual tokens of one frame of ``width`` x ``height`` pixels: one for each 32 x 32 pixels after processing."""
+    """Visual tokens of a frame of ``width`` x ``height`` pixels: one a 32 x 32 square after processing."""
     columns, rows = processed_size(width, height, max_pixels)
     return columns * rows // (SIDE * SIDE)
 
@@ -92,7 +92,8 @@ def render(
     """The text that the model reads before its answer, and the text that it shall answer ("" without one).
 
     Raises:
-        ValueError: image parts and frames do not match in number, or the template writes the question differently
+        ValueError: image parts and frames do not match in number, or the template writes the question
+        differently
             once an answer follows it.
     """
     turns = _conversation(prompt, images)
@@ -130,16 +131,19 @@ def _ids(processor: Any, text: str) -> list[int]:
 
 def encode_images(processor: Any, images: Sequence[Image.Image]) -> torch.Tensor:
     """The patches of a list of frames, (patches, 3 x 2 x 16 x 16), normalised by the base's image processor."""
-    return processor.image_processor(images=list(images), return_tensors="pt")["pixel_values"]  # type: ignore[no-any-return]
+    patches: torch.Tensor = processor.image_processor(images=list(images), return_tensors="pt")[
+        "pixel_values"
+    ]
+    return patches
 
 
 def encode_text(processor: Any, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
     """The words of some samples with a place for every visual token; no image is decoded.
 
-    Returns tensors of (samples, tokens): ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` (1 at a visual
-    token) and, where the samples hold answers, ``labels`` (`IGNORED` outside the answer); and ``image_grid_thw``
-    (frames, 3), the frames' sizes in patches. Samples with answers are padded on the right, as training does;
-    questions on the left, as generation needs it.
+    Returns tensors of (samples, tokens): ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` (1 at a
+    visual token) and, where the samples hold answers, ``labels`` (`IGNORED` outside the answer); and
+    ``image_grid_thw`` (frames, 3), the frames' sizes in patches. Samples with answers are padded on the
+    right, as training does; questions on the left, as generation needs it.
     """
     pad, image = processor.tokenizer.pad_token_id, processor.image_token_id
     max_pixels = processor.image_processor.size.longest_edge

@@ -1,4 +1,5 @@
-"""Loads a Qwen3-VL base: where it lies, in which type it computes, what is 4-bit, each choice with its reason.
+"""Loads a Qwen3-VL base: where it lies, in which type it computes, what is 4-bit, each choice with its
+reason.
 
 Train and infer both start here, so that a model in use is loaded exactly like the model in training.
 """
@@ -30,7 +31,8 @@ UNQUANTISED = (r".*\bvisual", "lm_head")
 """Module patterns that stay as they are. Any list replaces bitsandbytes' default one, so both are named.
 
 transformers matches a pattern at the start of a module's full name, so a bare ``visual`` would let
-``model.visual...`` be quantised without a word; hence the regular expression (and `precision.assert_precision`).
+``model.visual...`` be quantised without a word; hence the regular expression (and
+`precision.assert_precision`).
 """
 
 
@@ -106,7 +108,7 @@ def _resolve_commit(hub_id: str, revision: str | None) -> str:
         if isinstance(cached, str):
             return Path(cached).parent.name
         raise InputError(
-            f"{hub_id}: the hub cannot be reached ({type(error).__name__}) and no copy lies in the local cache; "
+            f"{hub_id}: the hub cannot be reached ({type(error).__name__}) and the local cache has no copy; "
             "give a model folder, or run again with a connection"
         ) from error
 
@@ -154,7 +156,7 @@ def choose_attention(device: str) -> Choice:
 
 
 def quantisation(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with double quantisation for the language model's linears; `visual` and `lm_head` stay as they are."""
+    """NF4 with double quantisation for the language model's linears, and for nothing else."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -167,8 +169,8 @@ def quantisation(dtype: torch.dtype) -> BitsAndBytesConfig:
 def load_processor(base: ResolvedBase, max_pixels: int) -> Any:
     """The base's processor, told to take frames of up to ``max_pixels`` as they come.
 
-    Footage has already sized the frames to multiples of 32, so here nothing is enlarged (Qwen's own lower bound
-    would enlarge small frames) and nothing within the recipe's budget is shrunk.
+    Footage has already sized the frames to multiples of 32, so here nothing is enlarged (Qwen's own lower
+    bound would enlarge small frames) and nothing within the recipe's budget is shrunk.
 
     Raises:
         InputError: the folder holds no processor of Qwen3-VL.
@@ -194,7 +196,8 @@ def load_base(model: Model, *, max_pixels: int, device: torch.device | None = No
         device: where to; None takes the card if there is one.
 
     Raises:
-        InputError: not there, not a Qwen3-VL, damaged or incomplete weights, a type the device cannot compute.
+        InputError: not there, not a Qwen3-VL, damaged or incomplete weights, a type the device cannot
+        compute.
     """
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

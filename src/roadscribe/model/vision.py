@@ -1,8 +1,8 @@
 """Lets the frozen vision tower take all frames of one size in one attention call.
 
-As transformers ships it, the tower's attention loops over the frames and reads their lengths back to the host in
-each layer. A clip's frames share one size, so their patches are one rectangular batch: the same numbers, fewer
-and larger calls. Training and use go through it alike; frames of mixed sizes take the shipped path.
+As transformers ships it, the tower's attention loops over the frames and reads their lengths back to the host
+in each layer. A clip's frames share one size, so their patches are one rectangular batch: the same numbers,
+fewer and larger calls. Training and use go through it alike; frames of mixed sizes take the shipped path.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class EqualFrameAttention(Qwen3VLVisionAttention):  # type: ignore[misc]
 
 
 class EqualFrameVision(Qwen3VLVisionModel):  # type: ignore[misc]
-    """Qwen3-VL's vision tower that tells its attention, once a forward pass, when all frames have one size."""
+    """Qwen3-VL's vision tower that tells its attention, once a pass, when all frames have one size."""
 
     def forward(self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
-        """``hidden_states`` (patches, patch values) of the images in ``grid_thw`` (images, 3): time, rows, columns."""
+        """``hidden_states`` (patches, values) of the images in ``grid_thw`` (images, 3): time, rows, columns."""
         grids = {tuple(grid) for grid in grid_thw.tolist()}
         if len(grids) == 1 and not is_flash_attention_requested(self.config):
             (time, _, _) = next(iter(grids))

@@ -135,7 +135,7 @@ class Drive:
         )
 
     def time_to_collision(self, t: float) -> float | None:
-        """Seconds until the ego would reach the visible vehicle ahead in its lane; None when it does not close."""
+        """Seconds until the ego would reach the visible vehicle ahead in its lane, or None."""
         for one in self.sightings(t):
             if isinstance(one.thing, Vehicle) and one.thing.lane == self.world.ego_lane:
                 return rules.time_to_collision(one.z, (1 - one.thing.share) * self.speed_mps(t))

@@ -72,16 +72,11 @@ class Painter:
             light = min(1.0, light + beam * 0.8 * math.exp(-z / 32))
         fog = self.fog[min(max(int(z), 0), 190)] * (1 - 0.5 * glow)  # lamps shine through haze
         keep = (1 - fog) * (light + (1 - light) * glow)
-        r, g, b = self.haze
-        return (
-            int(color[0] * keep + r * fog),
-            int(color[1] * keep + g * fog),
-            int(color[2] * keep + b * fog),
-            255,
-        )
+        (r, g, b), (hr, hg, hb) = color, self.haze
+        return int(r * keep + hr * fog), int(g * keep + hg * fog), int(b * keep + hb * fog), 255
 
     def _shade_table(self, colors: Floats) -> None:
-        """Every palette entry as seen at each distance, outside, half inside and inside the headlights' beam."""
+        """Every palette entry as seen at each distance, outside, half inside and inside the headlights."""
         z = (2.0 * (sc.FAR_M / 2.0) ** ((np.arange(Z_BINS) + 0.5) / Z_BINS))[:, None, None]
         keep = np.exp(-z / self.world.haze_m)[..., None]
         cone = np.arange(CONE_LEVELS)[:, None] / (CONE_LEVELS - 1) * 0.8 * np.exp(-z / 32) * self.night
@@ -211,7 +206,7 @@ class Painter:
     def _slab(
         self, z: float, x: float, half: float, low: float, high: float, color: RGB, glow: float = 0.0
     ) -> None:
-        """An upright rectangle facing the camera: ``2 * half`` wide, from ``low`` to ``high`` m above ground."""
+        """An upright rectangle facing the camera, ``2 * half`` wide, from ``low`` to ``high`` m up."""
         box = (*project(x - half, high, z), *project(x + half, low, z))
         self.draw.rectangle(box, fill=self.shade(color, z, x, glow))
 

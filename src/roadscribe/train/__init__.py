@@ -1,1 +1,1 @@
-"""The training floor: a checked dataset, its batches, TRL's trainer around a QLoRA base, an adapter that is read back."""
+"""The training floor: a checked dataset, its batches, TRL's trainer around a QLoRA base, the adapter."""

@@ -1,4 +1,4 @@
-"""Rows become batches: words and pixels through `model.encode`, the frozen vision tower's features kept if it pays."""
+"""Rows become batches through `model.encode`; the frozen vision tower's features are kept where it pays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Features = list[torch.Tensor]
 
 @dataclass(frozen=True)
 class ClipPlace:
-    """One sample of a batch: whose frames they are, how many, and whether their pixels came with the batch."""
+    """One sample of a batch: whose frames, how many, and whether their pixels came with the batch."""
 
     clip_id: str
     key: str
@@ -70,7 +70,7 @@ class Collator:
         self.kept = kept
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`encode_text`'s tensors for the rows, their `ClipPlace`s under `CLIPS`, and the pixels still needed."""
+        """`encode_text`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed."""
         samples = [
             Sample([open_image(image) for image in row["images"]], row["prompt"], row["completion"])
             for row in rows
@@ -98,8 +98,8 @@ def visual_features(
 ) -> BaseModelOutputWithDeepstackFeatures:
     """The frozen tower's features of a batch, without a graph for gradients.
 
-    Where features are kept, each clip goes through the tower by itself, so that a feature does not depend on the
-    batch in which its clip was first seen (a resumed run sees other batches first).
+    Where features are kept, each clip goes through the tower by itself, so that a feature does not depend on
+    the batch in which its clip was first seen (a resumed run sees other batches first).
 
     Args:
         model: the inner ``Qwen3VLModel``.

@@ -1,4 +1,4 @@
-"""Opens the dataset that `curate` wrote and checks every row before a weight is loaded or an image decoded."""
+"""Opens the dataset that `curate` wrote and checks every row before a weight is loaded."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     if too_long:
         more = f" and {len(too_long) - LISTED} more rows" if len(too_long) > LISTED else ""
         raise InputError(
-            f"longer than train.max_length={max_length}: {'; '.join(too_long[:LISTED])}{more}; raise train.max_length, "
-            "or collect fewer or smaller frames (footage.frames, footage.max_pixels)"
+            f"longer than train.max_length={max_length}: {'; '.join(too_long[:LISTED])}{more}; "
+            "raise train.max_length, or collect fewer or smaller frames (footage.frames, footage.max_pixels)"
         )
     version = PROMPT_VERSION
     if custom:
@@ -146,7 +146,7 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
 
 
 def _is_standard(prompt: Sequence[dict[str, Any]], frames: int) -> bool:
-    """Whether a row asks exactly what `prompts.messages` asks, in either of the two forms datasets keep it in."""
+    """Whether a row asks exactly what `prompts.messages` asks, in either form that datasets keep it in."""
     if len(prompt) != 1 or prompt[0]["role"] != "user":
         return False
     content = prompt[0]["content"]

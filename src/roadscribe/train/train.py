@@ -1,4 +1,4 @@
-"""The train stage: a dataset becomes an adapter that was read back from disk and compared before it counts."""
+"""The train stage: a dataset becomes an adapter, which counts once it was read back and compared."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ from roadscribe.train.trainer import (
 )
 
 LOGIT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-"""Largest difference of a logit, as a share of the largest logit, between the model in memory and the one read
-back. The same numbers go through the same kernels, so 0 is usual; a lost or misplaced tensor moves whole units."""
+"""Largest difference of a logit, as a share of the largest logit, between the model in memory and the one
+read back. The same numbers go through the same kernels, so 0 is usual; a lost or misplaced tensor moves whole
+units."""
 
 
 def train(
@@ -47,8 +48,8 @@ def train(
 ) -> Path:
     """Fine-tune the recipe's base on a dataset with LoRA and write an adapter to ``out``.
 
-    ``out`` receives the adapter in PEFT's form, `contract.json`, `recipe.json`, `train_log.jsonl` (a line a logged
-    step) and, while it runs, `checkpoints/`.
+    ``out`` receives the adapter in PEFT's form, `contract.json`, `recipe.json`, `train_log.jsonl` (a line a
+    logged step) and, while it runs, `checkpoints/`.
 
     Args:
         recipe: `model`, `footage`, `lora` and `train` count here.
@@ -59,7 +60,8 @@ def train(
 
     Raises:
         InputError: the dataset, the base or an option is wrong; nothing was written.
-        WorkError: the training failed (memory, disk, a loss that is not finite), or what was written is not what
+        WorkError: the training failed (memory, disk, a loss that is not finite), or what was written is not
+        what
             was trained.
     """
     _check_targets(recipe.lora.targets)
@@ -217,7 +219,8 @@ def _read_back(
     dtype: torch.dtype,
     device: torch.device,
 ) -> float:
-    """Load what was written afresh and hold it against what was trained; the largest relative logit difference.
+    """Load what was written afresh and hold it against what was trained; the largest relative logit
+    difference.
 
     Raises:
         WorkError: a tensor or an output differs.
@@ -230,8 +233,8 @@ def _read_back(
     difference = float((logits - in_memory).abs().max() / in_memory.abs().max())
     if not difference <= LOGIT_TOLERANCE[dtype]:
         raise WorkError(
-            f"{out}: the adapter read back from disk answers differently (logits differ by {difference:.2e} of the "
-            f"largest, {LOGIT_TOLERANCE[dtype]:.0e} is allowed); it must not be used"
+            f"{out}: the adapter read back from disk answers differently (its logits by {difference:.2e} "
+            f"of the largest, {LOGIT_TOLERANCE[dtype]:.0e} is allowed); it must not be used"
         )
     say(f"read back from disk: {len(state)} tensors equal, logits differ by {difference:.1e} of the largest")
     return difference

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with what Roadscribe asks of it: frozen vision features, no hidden truncation, an honest log."""
+"""TRL's SFTTrainer as Roadscribe asks for it: a frozen vision tower, no hidden truncation, an honest log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from roadscribe.artifacts import write_text
 from roadscribe.errors import WorkError
 from roadscribe.model.load import LoadedBase
-from roadscribe.progress import Advance, say
+from roadscribe.progress import Advance
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, Collator, KeptFeatures, visual_features
 
@@ -31,7 +31,7 @@ WHOLE = "whole"
 
 
 class VisionTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that runs the frozen vision tower without gradients and stops at the first non-finite loss."""
+    """SFTTrainer with the frozen vision tower outside the graph, which stops at a loss that is not finite."""
 
     kept: KeptFeatures | None = None
 
@@ -54,8 +54,8 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         if not torch.isfinite(value):
             clips = ", ".join(place.clip_id for place in places)
             raise WorkError(
-                f"step {self.state.global_step + 1}: the loss is {value.item()} on {clips}; lower train.learning_rate, "
-                "or look at these clips and answers"
+                f"step {self.state.global_step + 1}: the loss is {value.item()} on {clips}; "
+                "lower train.learning_rate, or look at these clips and answers"
             )
         return loss
 
@@ -149,10 +149,12 @@ def build_trainer(
     )
     trainer.kept = kept
     trainer.remove_callback(PrinterCallback)
-    # Normalises the loss by the answer tokens of the whole optimizer step, so that micro-batches of another size
-    # give the same gradients. TRL's loss takes the count; Qwen3-VL's own forward, which does not, is not asked.
+    # Normalises the loss by the answer tokens of the whole optimizer step, so that micro-batches of another
+    # size give the same gradients. TRL's loss takes the count; Qwen3-VL's own forward, which does not, is not
+    # asked.
     trainer.model_accepts_loss_kwargs = True
-    # TRL turned a quantised model's adapters to bfloat16, which fp16's loss scaling cannot unscale on older cards.
+    # TRL turned a quantised model's adapters to bfloat16, which fp16's loss scaling cannot unscale on older
+    # cards.
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

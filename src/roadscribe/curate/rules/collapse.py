@@ -1,7 +1,8 @@
 """The rule over the whole dataset: a measured value that stands far more often than a measurement can.
 
-Signature: ``(parameter, counts: Mapping[value, count], measured: Sequence[float]) -> list[Collapse]``. It runs
-between the rules of evidence and those of consistency; a value that evidence was there for is not touched.
+Signature: ``(parameter, counts: Mapping[value, count], measured: Sequence[float]) -> list[Collapse]``. It
+runs between the rules of evidence and those of consistency; a value that evidence was there for is not
+touched.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def wilson_low(count: int, total: int, z: float = 1.96) -> float:
 
 
 def allowed_share(value: int, measured: Sequence[float]) -> float:
-    """The largest share of a value that evidence allows: thrice the share of measurements within 10 % of it."""
+    """The largest share of a value that evidence allows: thrice that of measurements within 10 % of it."""
     if len(measured) < MIN_ROWS:
         return MAX_SHARE
     near = sum(abs(other - value) <= max(1.0, 0.1 * value) for other in measured)
@@ -51,7 +52,7 @@ def allowed_share(value: int, measured: Sequence[float]) -> float:
 
 @rule(
     reason='"50 feet" stood in half of a real teacher\'s answers: a habit of the teacher, not a measurement.',
-    source="counts over the dataset, against measurements where there are any; a car that stands (0 km/h) is exempt",
+    source="counts over the dataset, against measurements where there are any; 0 km/h (standing) is exempt",
     severity="error",
     action="null",
     parameters=MEASURED,

@@ -45,10 +45,10 @@ _LEVELS: tuple[RiskFactor, ...] = ("low", "medium", "high")
 def risk_bounds(report: DrivingParameters) -> tuple[RiskFactor, RiskFactor]:
     """The lowest and the highest risk that the stated rule allows for these parameters.
 
-    The rule (`simulator/rules.py`) asks for the time to collision, which the report does not hold. It is never
-    shorter than distance / own speed while the vehicle ahead does not come nearer by itself; that bound gives
-    the highest risk, no collision course at all the lowest. What is null is taken at its mildest for the lower
-    bound and at its worst for the upper.
+    The rule (`simulator/rules.py`) asks for the time to collision, which the report does not hold. It is
+    never shorter than distance / own speed while the vehicle ahead does not come nearer by itself; that bound
+    gives the highest risk, no collision course at all the lowest. What is null is taken at its mildest for
+    the lower bound and at its worst for the upper.
     """
     speed, distance = report.ego_vehicle_speed, report.closest_vehicle_distance
     person, light = report.pedestrian_on_road, report.traffic_light_state
@@ -77,7 +77,7 @@ def risk_bounds(report: DrivingParameters) -> tuple[RiskFactor, RiskFactor]:
     parameters=("risk_factor",),
 )
 def risk_against_rule(report: DrivingParameters, now: Now) -> Finding | None:
-    """The risk lies between the lowest and the highest that the stated rule allows for the other parameters."""
+    """The risk lies between the lowest and the highest that the stated rule allows for the rest."""
     lowest, highest = (_LEVELS.index(level) for level in risk_bounds(report))
     claimed = _LEVELS.index(report.risk_factor)
     if lowest <= claimed <= highest:

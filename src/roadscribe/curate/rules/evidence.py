@@ -103,7 +103,7 @@ def light_colour(report: DrivingParameters, now: Now) -> Finding | None:
 
 
 def _on_road(person: Box, now: Now) -> bool | None:
-    """Whether a labelled person stands on the carriageway; by the source's word, else by the pinhole estimate."""
+    """Whether a labelled person stands on the carriageway: the source's word, else the pinhole estimate."""
     if person.on_road is not None:
         return person.on_road
     position = ground_position(person, now)
@@ -195,8 +195,8 @@ def vehicles_ahead(report: DrivingParameters, now: Now) -> Candidates:
     parameters=("closest_vehicle_distance",),
 )
 def distance_against_boxes(report: DrivingParameters, now: Now) -> Finding | None:
-    """The distance fits a labelled vehicle: within 25 % and 5 m with a known camera, within a factor of two with
-    an assumed one. Where several vehicles may be meant and none fits, the value is taken out."""
+    """The distance fits a labelled vehicle: within 25 % and 5 m with a known camera, within a factor of two
+    with an assumed one. Where several vehicles may be meant and none fits, the value is taken out."""
     claimed = report.closest_vehicle_distance
     if claimed is None or not now.boxes_known:
         return None

@@ -1,7 +1,7 @@
 """Rules that keep the two prose sections in agreement with the JSON, sentence by sentence.
 
-Signature: ``(sentence: str, report: DrivingParameters, now: Now) -> str | None``: the sentence as it may stand
-(the same, or mended), or None to drop it. They run last, when the parameters are settled. A sentence is
+Signature: ``(sentence: str, report: DrivingParameters, now: Now) -> str | None``: the sentence as it may
+stand (the same, or mended), or None to drop it. They run last, when the parameters are settled. A sentence is
 mended only where one word or number carries the claim; where a consequence hangs on it ("..., allowing
 vehicles to proceed") that part is cut off, and where that cannot be done safely the sentence is dropped.
 """
@@ -20,7 +20,8 @@ ProseCheck = Callable[[str, DrivingParameters, Now], str | None]
 _I = re.IGNORECASE
 
 CONDITION = re.compile(
-    r"\b(?:until|when(?:ever)?|once|before|if|after|ensure|ensuring|as soon as|unless|in case|should|could|may|might|can|check for|"
+    r"\b(?:until|when(?:ever)?|once|before|if|after|ensure|ensuring|as soon as|unless|in case|should|could|"
+    r"may|might|can|check for|"
     r"watch for|look out for|alert for|be aware|be prepared|potential|possibly|possible|likely|any)\b",
     _I,
 )
@@ -68,7 +69,8 @@ _COLOUR = r"(?P<colour>red|green|yellow|amber)"
 _COLOURED_LIGHT = (
     re.compile(rf"\b{_COLOUR}\s+(?:traffic\s+|stop\s?)?(?:light|signal)\b", _I),
     re.compile(
-        rf"\b(?:traffic\s+(?:light|signal)s?|(?<!brake )(?<!tail )(?<!street )(?<!head)(?<!street)(?<!tail)lights?|signals?)\b"
+        r"\b(?:traffic\s+(?:light|signal)s?|(?<!brake )(?<!tail )(?<!street )(?<!head)(?<!street)(?<!tail)"
+        r"lights?|signals?)\b"
         rf"[^.;,:]{{0,45}}?\b(?:is|are|shows?|showing|displays?|displaying|remains?|turn(?:s|ed)|being|at|currently)\s+"
         rf"(?:(?:a|an|the|currently|now|also|on|showing|still)\s+)*{_COLOUR}\b",
         _I,
@@ -77,8 +79,10 @@ _COLOURED_LIGHT = (
 )
 _ANY_LIGHT = re.compile(r"\b(?:traffic\s+(?:light|signal)s?|stop\s?lights?)\b", _I)
 _NO_LIGHT = re.compile(
-    r"\b(?:no|not|without|absence of|lack of|there (?:are|is) no|n't)\b[^.;,]{0,30}?\b(?:traffic\s+)?(?:light|signal)s?\b|"
-    r"\b(?:light|signal)s?\b[^.;]{0,25}?\b(?:not|n't|cannot|no)\b[^.;]{0,15}\b(?:visible|seen|present|in view|applicable|made out)\b",
+    r"\b(?:no|not|without|absence of|lack of|there (?:are|is) no|n't)\b[^.;,]{0,30}?"
+    r"\b(?:traffic\s+)?(?:light|signal)s?\b|"
+    r"\b(?:light|signal)s?\b[^.;]{0,25}?\b(?:not|n't|cannot|no)\b[^.;]{0,15}"
+    r"\b(?:visible|seen|present|in view|applicable|made out)\b",
     _I,
 )
 _SIMPLE_LIGHT = re.compile(
@@ -102,7 +106,7 @@ def _replace_clause(sentence: str, clause: re.Match[str], words: str) -> str:
     parameters=("traffic_light_state",),
 )
 def prose_light(sentence: str, report: DrivingParameters, now: Now) -> str | None:
-    """No sentence gives a light another colour than the JSON, a light where it has none, or none where it has one."""
+    """No sentence gives a light another colour than the JSON, invents one, or denies one."""
     state = report.traffic_light_state
     if state == "unknown" and not any(claimed(m) for p in _COLOURED_LIGHT for m in p.finditer(sentence)):
         return sentence
@@ -153,8 +157,9 @@ _NOBODY = re.compile(
     _I,
 )
 _SOMEBODY = re.compile(
-    rf"\b{_PEOPLE}\b[^.;]{{0,30}}?\b(?:cross(?:es|ing)?|walk(?:s|ing)? (?:across|on) the (?:road|street)|jaywalking|"
-    rf"(?:is|are|stand(?:s|ing)?) (?:\w+ )?(?:on|in) the (?:road|street|roadway|carriageway|crosswalk|crossing))\b",
+    rf"\b{_PEOPLE}\b[^.;]{{0,30}}?\b(?:cross(?:es|ing)?|walk(?:s|ing)? (?:across|on) the (?:road|street)|"
+    r"jaywalking|(?:is|are|stand(?:s|ing)?) (?:\w+ )?(?:on|in) the "
+    r"(?:road|street|roadway|carriageway|crosswalk|crossing))\b",
     _I,
 )
 _CROSSING_OBJECT = re.compile(
@@ -172,7 +177,7 @@ _SIMPLE_NOBODY = re.compile(r"\bno person is on the road\b", _I)
     parameters=("pedestrian_on_road",),
 )
 def prose_people(sentence: str, report: DrivingParameters, now: Now) -> str | None:
-    """No sentence puts a person on the road, or denies one, against the JSON; people beside the road may be."""
+    """No sentence puts a person on the road, or denies one, against the JSON; beside the road is free."""
     on_road = report.pedestrian_on_road
     if on_road is None:
         return sentence
@@ -221,7 +226,8 @@ _WEATHER_CLAIMS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            rf"\b{_SKY}\b[^.;,:]{{0,12}}?\b(?:is|are|appears?(?: to be)?|seems?(?: to be)?|looks?|remains?)\s+"
+            rf"\b{_SKY}\b[^.;,:]{{0,12}}?\b(?:is|are|appears?(?: to be)?|seems?(?: to be)?|looks?|"
+            r"remains?)\s+"
             rf"(?:\w+ly\s+)?(?P<word>clear)\b(?! with)",
             _I,
         ),
@@ -229,7 +235,8 @@ _WEATHER_CLAIMS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 _NEGATED = re.compile(
-    r"\b(?:no|not|without|free of|absence of|lack of)\b[^.;,]{0,30}$|\b(?:recent|earlier|past|melted|leftover)\s+$|"
+    r"\b(?:no|not|without|free of|absence of|lack of)\b[^.;,]{0,30}$|"
+    r"\b(?:recent|earlier|past|melted|leftover)\s+$|"
     r"\bsuch as\b[^.;]{0,30}$",
     _I,
 )
@@ -275,7 +282,8 @@ def prose_weather(sentence: str, report: DrivingParameters, now: Now) -> str | N
                 continue
             if phrase := _WEATHER_PHRASE.search(sentence):
                 return replaced(sentence, phrase, "word", WEATHER_WORDS[weather])
-            is_state = re.search(rf"\b{_SKY}\b[^.;,:]{{0,25}}$", sentence[: match.start()], _I)
+            start = match.start("word") if match["word"] else match.start()
+            is_state = re.search(rf"\b{_SKY}\b[^.;,:]{{0,25}}$", sentence[:start], _I)
             rest = sentence[match.end() :]
             if is_state and re.fullmatch(r"\s*(?:\.|,.*)?", rest):
                 return f"The weather is {_WEATHER_ADJECTIVE.get(weather, weather)}."
@@ -325,8 +333,8 @@ _STANDING = re.compile(
     _I,
 )
 _DRIVING = re.compile(
-    r"\bego[ -](?:vehicle|car)\b[^.;,]{0,20}?\b(?:drives|is (?:currently )?(?:driving|moving|travel+ing|cruising|"
-    r"proceeding))\b",
+    r"\bego[ -](?:vehicle|car)\b[^.;,]{0,20}?\b(?:drives|is (?:currently )?"
+    r"(?:driving|moving|travel+ing|cruising|proceeding))\b",
     _I,
 )
 
@@ -419,12 +427,20 @@ def free_ahead(now: Now) -> bool:
 
 _LEVEL = r"(?P<word>low|medium|moderate|high)"
 _RISK = (
-    re.compile(rf"\b(?:overall )?risk(?: factor| level| assessment)?\s+(?:here )?(?:is|remains|appears to be|appears|seems|"
-               rf"can be considered|should be)\s+(?:(?:considered|assessed as|rated|to be|relatively|currently|overall|deemed|"
-               rf"estimated (?:as|to be)|at a|a|as)\s+)*{_LEVEL}\b", _I),
+    re.compile(
+        r"\b(?:overall )?risk(?: factor| level| assessment)?\s+(?:here )?"
+        r"(?:is|remains|appears to be|appears|seems|can be considered|should be)\s+"
+        r"(?:(?:considered|assessed as|rated|to be|relatively|currently|overall|deemed|estimated as|"
+        rf"estimated to be|at a|a|as)\s+)*{_LEVEL}\b",
+        _I,
+    ),
     re.compile(rf"^Risk (?:Factor|Level)(?: \(\w+\))?:\s*(?:the\s+)?{_LEVEL}\b", _I),
-    re.compile(rf"\b(?:a|an|overall|indicates?|suggests?|presents?)\s+(?:\w+ly\s+)?{_LEVEL}[ -](?:overall )?risk(?: factor| level| driving| situation| environment)?\b", _I),
-)  # fmt: skip
+    re.compile(
+        rf"\b(?:a|an|overall|indicates?|suggests?|presents?)\s+(?:\w+ly\s+)?{_LEVEL}[ -](?:overall )?risk"
+        r"(?: factor| level| driving| situation| environment)?\b",
+        _I,
+    ),
+)
 
 
 @rule(
@@ -453,7 +469,7 @@ def prose_risk(sentence: str, report: DrivingParameters, now: Now) -> str | None
     return sentence
 
 
-# --- time of day, turning, the medium ------------------------------------------------------------------------
+# --- time of day, turning, the medium ----------------------------------------------------------------------
 
 _DAY = re.compile(r"\b(?:by day|daytime|sunny|in daylight|during the day)\b", _I)
 _NIGHT = re.compile(r"\b(?:at night|night ?time|night drive|late at night)\b", _I)
@@ -499,7 +515,10 @@ def prose_turning(sentence: str, report: DrivingParameters, now: Now) -> str | N
     return sentence if to_side > STEADY_DEG else None
 
 
-_MEDIUM = r"(?:video(?: clip)?|footage|images?|pictures?|photos?|photographs?|frames?|clips?|screenshots?|dash ?cams?)"
+_MEDIUM = (
+    r"(?:video(?: clip)?|footage|images?|pictures?|photos?|photographs?|frames?|clips?|screenshots?|"
+    r"dash ?cams?)"
+)
 _MEDIUM_WORD = re.compile(rf"\b{_MEDIUM}\b|\bcaptured (?:from|by|in)\b|\b(?:the )?camera\b", _I)
 _MEDIUM_OPENING = re.compile(
     rf"^(?:in|from|throughout|across|based on|during|over) (?:the|this|these) (?:\w+ )?{_MEDIUM},?\s+(?=\w)",
@@ -510,7 +529,8 @@ _MEDIUM_SHOWS = re.compile(
     _I,
 )
 _INSIDE_CAR = re.compile(
-    r"^The scene is captured from inside (?:a|the) (?:moving )?(?:car|vehicle),? (?:driving|moving|travel+ing) ",
+    r"^The scene is captured from inside (?:a|the) (?:moving )?(?:car|vehicle),? "
+    r"(?:driving|moving|travel+ing) ",
     _I,
 )
 _MEDIUM_TAIL = re.compile(rf",? (?:in|within) (?:the|this|these) (?:\w+ )?{_MEDIUM}(?=[.,;])", _I)

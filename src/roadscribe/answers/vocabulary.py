@@ -69,7 +69,7 @@ class Understood:
 @cache
 def vocabulary() -> dict[str, Any]:
     """The content of `vocabulary.yaml`."""
-    text = resources.files("roadscribe").joinpath("vocabulary.yaml").read_text(encoding="utf-8")
+    text = resources.files("roadscribe.answers").joinpath("vocabulary.yaml").read_text(encoding="utf-8")
     loaded: dict[str, Any] = yaml.safe_load(text)
     return loaded
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import cache
 
 from roadscribe.report import RANGES
-from roadscribe.vocabulary import ABSENT, Phrases, Understood, plain, tokens, unit_names, vocabulary
+from roadscribe.answers.vocabulary import ABSENT, Phrases, Understood, plain, tokens, unit_names, vocabulary
 
 _KINDS = {
     "ego_vehicle_speed": ("speed", "km/h"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from roadscribe.quantities import read_lane_count, read_number, read_quantity
+from roadscribe.answers.quantities import read_lane_count, read_number, read_quantity
 from roadscribe.report import PARAMETERS, RANGES, VOCABULARY, Finding
-from roadscribe.vocabulary import (
+from roadscribe.answers.vocabulary import (
     MAX_VALUE_CHARS,
     Understood,
     name_and_unit,
@@ -276,7 +276,7 @@ def _read_curvature(text: str) -> Understood:
         return Understood("unknown", "conflict.road_curvature", "names both a straight road and a curve")
     if "straight" in found:
         return Understood("straight", None if seen.only_spelling else rule, "is read as 'straight', the rest is left out")
-    if found == {"turn"} or ("turn" in found and not found & {"slight", "sharp"}):
+    if "turn" in found and not any(word.startswith(("slight", "sharp")) for word in found):
         return Understood("unknown", rule, "speaks of a turn, which may be a junction")
     return _bend(found, sides, seen.only_spelling, words(text))
 
@@ -284,7 +284,7 @@ def _read_curvature(text: str) -> Understood:
 def _bend(found: set[str], sides: set[str], only_spelling: bool, spelled: tuple[str, ...]) -> Understood:
     rule = "vocabulary.road_curvature"
     whole = [word for word in found if word.startswith(("slight_", "sharp_"))]
-    if len(whole) == 1 and found <= {whole[0], "curve", "curved"}:
+    if len(whole) == 1 and found <= {whole[0], "curve", "curved", "turn"}:
         return Understood(whole[0], None if only_spelling else rule, f"is read as {whole[0]!r}")
     side = {word.rpartition("_")[2] for word in sides}
     degrees = {word.partition("_")[0] for word in found if word.startswith(("slight", "sharp", "moderate"))}

@@ -1,0 +1,83 @@
+"""The dataset card: what is in a dataset, where it comes from and what was done to it, as the hub shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roadscribe.curate.quality import Quality
+from roadscribe.prompts import PROMPT_VERSION
+from roadscribe.report import SCHEMA_VERSION
+
+LICENCES = {
+    "simulator": "Apache-2.0 (made by Roadscribe's simulator)",
+    "bdd100k": "BDD100K terms (doc.bdd100k.com/license.html); redistribution of the frames may need permission",
+}
+"""What is known about the licence of the frames, by the clip's source."""
+UNKNOWN_LICENCE = "not known: state it here before publishing"
+
+
+def dataset_card(quality: Quality) -> str:
+    """The card as Markdown with the hub's YAML header."""
+    figures = quality.as_json()
+    free = set(quality.sources) == {"simulator"}
+    rows = quality.kept
+    size = "n<1K" if rows < 1_000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K" if rows < 100_000 else "100K<n<1M"
+    header = (
+        f"---\nlicense: {'apache-2.0' if free else 'other'}\nlanguage: [en]\n"
+        f"task_categories: [image-text-to-text]\ntags: [driving, adas, roadscribe]\nsize_categories: [{size}]\n---\n"
+    )
+    return (
+        header
+        + f"""# Driving reports ({SCHEMA_VERSION})
+
+Each row is one clip of a drive: `images` (oldest first, the last one is now), a `prompt` (version {PROMPT_VERSION}) and the
+report to be written (`completion`), in the prompt-completion form of TRL's SFTTrainer. `report` holds the report as JSON,
+`findings` every change that curation made to the teacher's answer, with its reason.
+
+## Splits
+
+Whole drives, and drives that look alike, lie in one split.
+
+{_table(("split", "rows", "drives", "low risk", "medium", "high"), _split_rows(figures))}
+
+## Source and licence of the frames
+
+{_table(("source", "rows", "licence"), _source_rows(quality))}
+
+## What was done
+
+{quality.read} answers were read; {quality.kept} rows were kept ({quality.changed} of them changed), {quality.quarantined}
+quarantined. Of the values, {_values(quality)}.
+
+{_table(("rule", "weight", "rows", "corrected", "nulled", "mended", "dropped", "quarantined"), _rule_rows(figures))}
+"""
+    )
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _split_rows(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (name, split["rows"], split["drives"], *(split["risk"].get(level, 0) for level in ("low", "medium", "high")))
+        for name, split in figures["splits"].items()
+    ]
+
+
+def _source_rows(quality: Quality) -> list[tuple[Any, ...]]:
+    return [(source, rows, LICENCES.get(source, UNKNOWN_LICENCE)) for source, rows in sorted(quality.sources.items())]
+
+
+def _values(quality: Quality) -> str:
+    total = max(1, sum(quality.values.values()))
+    return ", ".join(f"{count / total:.1%} {name}" for name, count in quality.values.most_common())
+
+
+def _rule_rows(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    names = ("rows", "fixed", "nulled", "mended", "dropped", "quarantined")
+    return [
+        (f"`{rule_id}`", count["severity"], *(count[name] for name in names))
+        for rule_id, count in figures["rules"].items()
+    ]

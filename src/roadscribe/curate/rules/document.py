@@ -1,0 +1,59 @@
+"""``docs/rules.md``, made from the rules themselves: ``python -m roadscribe.curate.rules.document > docs/rules.md``."""
+
+from __future__ import annotations
+
+from roadscribe.curate.rules import RULES
+
+_THEMES = {
+    "answer": (
+        "The answer as a whole",
+        "They run first, on the text as the teacher gave it. `note` here means: kept if all twelve parameters were "
+        "written before the end, otherwise quarantined.",
+    ),
+    "evidence": (
+        "Parameters against evidence",
+        "They see labels and telemetry within half a second of the clip's last frame. Without such evidence they "
+        "say nothing, and what a teacher left open stays open.",
+    ),
+    "collapse": ("The whole dataset", "It runs when all answers have been read."),
+    "consistency": ("Parameters against each other", "They run on the parameters as evidence has left them."),
+    "prose": (
+        "Prose against the JSON",
+        "They run last, on each sentence of both prose sections. A sentence is mended where one word or number "
+        "carries the claim; otherwise it is dropped.",
+    ),
+}
+
+_HEAD = """# Rules of curation
+<!-- Made by `python -m roadscribe.curate.rules.document > docs/rules.md`; change the rules, not this page. -->
+
+Every change a rule makes is a finding of the row: rule, parameter, before, after, message, evidence. Before the
+rules run, `roadscribe.answers` reads what the teacher wrote; what it converts or does not understand is a finding, too.
+
+Actions: **fix** writes the right value, **null** takes the value out, **mend** corrects or drops a sentence,
+**quarantine** keeps the row out, **note** changes nothing. Weights: an **error** was wrong, a **warning** is doubtful,
+**info** is form only.
+
+To add a rule: write one function in the file of its theme under `src/roadscribe/curate/rules/`, put `@rule(...)` above
+it, name it in that file's tuple, write one test, and make this page again.
+"""
+
+
+def rules_page() -> str:
+    """The page as Markdown."""
+    parts = [_HEAD]
+    for theme, (title, introduction) in _THEMES.items():
+        parts.append(f"## {title}\n\n{introduction}\n")
+        for rule in RULES:
+            if rule.theme != theme:
+                continue
+            about = f" · {', '.join(f'`{name}`' for name in rule.parameters)}" if rule.parameters else ""
+            parts.append(
+                f"### `{rule.id}`\n\n{rule.severity} · {rule.action}{about}\n\n{rule.claim}\n\n"
+                f"*Why:* {rule.reason}\n\n*Source:* {rule.source}.\n"
+            )
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(rules_page(), end="")

@@ -1,0 +1,302 @@
+"""The stage `collect`: samples the same frames from every video and keeps them as the clips artifact.
+
+Videos are decoded by one process a core, in the order of `find_videos`; clips become Parquet shards that appear
+whole. The same footage and recipe give the same files, however often the run was stopped on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from roadscribe.artifacts import KeyedLog, disk_errors, finish, open_output, read_json, write_bytes
+from roadscribe.clip import Clip, Evidence, Provenance, clips_to_table
+from roadscribe.errors import InputError, RoadscribeError, WorkError
+from roadscribe.footage.packets import file_size, opened, printable
+from roadscribe.footage.sampling import SAME_MOMENT_S, VideoInfo, probe, read_frames, sample_times
+from roadscribe.footage.sources import SourceVideo, find_videos
+from roadscribe.progress import progress, say
+from roadscribe.recipe import Footage, Recipe
+
+SKIPPED = "skipped.jsonl"
+"""The videos that gave no clip, one JSON object a line: ``key`` (clip id), ``path``, ``reason``."""
+
+SHARD_CLIPS = 64
+SHARD_BYTES = 64_000_000
+"""A shard is closed at this many clips or bytes of frames, whichever comes first."""
+
+ROWS_AT_ONCE = 16
+"""Clips in a row group: what a reader must hold in memory."""
+
+WORTH_PROCESSES = 4
+"""Fewer videos than this are sampled here: starting processes takes longer."""
+
+
+def collect(
+    inputs: list[Path], out: Path, recipe: Recipe, *, resume: bool = False, overwrite: bool = False
+) -> Path:
+    """Sample every video's frames by ``recipe.footage`` and write them as a clips artifact.
+
+    A file named in ``inputs`` must be a video. A video that turns out damaged, too short or too large is left
+    out and listed in ``skipped.jsonl``.
+
+    Args:
+        inputs: videos, folders of videos, ``drives.jsonl`` manifests.
+        out: the folder for ``clips-00000.parquet``, ... and ``skipped.jsonl``.
+        recipe: its footage section counts.
+        resume: go on where an earlier run was stopped.
+        overwrite: delete the artifact that ``out`` holds first.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: an input is no video or names none, ``out`` holds something else, or no video gave a clip.
+        WorkError: the disk is full, or a decoder process died.
+    """
+    videos = find_videos(inputs)
+    _check_named(inputs, recipe.footage)
+    _check_apart(inputs, out)
+    with disk_errors(out):
+        if open_output(out, "clips", _origin(inputs, videos, recipe), resume=resume, overwrite=overwrite):
+            say(f"{out}: already complete")
+            return out
+        with KeyedLog(out / SKIPPED) as skipped:
+            clips = _write_clips(videos, out, recipe.footage, skipped)
+            reasons = [record["reason"] for record in skipped.records.values()]
+        if not clips:
+            for path in out.iterdir():
+                path.unlink()
+            out.rmdir()
+            raise InputError(reasons[0] if len(videos) == 1 else f"none of {len(videos)} videos: {reasons[0]}")
+        drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
+        finish(out, clips=clips, drives=drives, videos=len(videos), skipped=len(reasons))
+    if reasons:
+        say(f"{len(reasons)} of {len(videos)} videos left out, listed in {out / SKIPPED}; first: {reasons[0]}")
+    return out
+
+
+def clip_from_video(
+    path: Path,
+    footage: Footage,
+    *,
+    clip_id: str | None = None,
+    drive_id: str | None = None,
+    source: str = "file",
+    evidence: Evidence | None = None,
+) -> Clip:
+    """The clip of one video: the frames at the recipe's moments of its window, as JPEG.
+
+    The window ends at ``footage.end_s`` (None: at the last frame; by the rule ``start`` at the last frame's end)
+    and is ``footage.window_s`` long (None: from the first frame on).
+
+    Args:
+        path: the video.
+        footage: which frames.
+        clip_id: the file's stem when not given.
+        drive_id: the clip id when not given.
+        source: where the video is from.
+        evidence: what is known about it, on the clock of its presentation times.
+
+    Raises:
+        InputError: as `sampling.probe` and `sampling.read_frames`; or the video is shorter than the window.
+    """
+    info = probe(path, max_file_mb=footage.max_file_mb)
+    start_s, end_s = window(info, footage)
+    times = sample_times(footage.rule, footage.frames, start_s, end_s)
+    frames = read_frames(info, times, footage.max_pixels)
+    width, height = frames[0].image.size
+    name = clip_id or printable(path.stem)
+    return Clip(
+        clip_id=name,
+        drive_id=drive_id or name,
+        source=source,
+        frames=tuple(_jpeg(frame.image, footage.jpeg_quality) for frame in frames),
+        timestamps_s=tuple(frame.time_s for frame in frames),
+        width=width,
+        height=height,
+        evidence=evidence or Evidence(),
+        provenance=Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path)),
+    )
+
+
+def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
+    """Start and end of the stretch of a video that a clip shows, in seconds.
+
+    Raises:
+        InputError: the video does not reach that far, or its end is asked for and the file is cut short.
+    """
+    name = printable(info.path)
+    lasts = f"lasts {info.duration_s:.2f} s" + (f" ({info.damage})" if info.damage else "")
+    if footage.end_s is None:
+        if info.damage:
+            raise InputError(f"{name}: {info.damage}; copy the file again, or set footage.end_s within it")
+        end_s = info.duration_s if footage.rule == "start" else float(info.times_s[-1])
+    else:
+        if footage.end_s > info.duration_s + SAME_MOMENT_S:
+            raise InputError(f"{name}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s")
+        end_s = min(footage.end_s, info.duration_s)
+    if footage.window_s is None:
+        return 0.0, end_s
+    latest_s = info.duration_s if footage.end_s is None else end_s
+    if footage.window_s > latest_s + SAME_MOMENT_S:
+        raise InputError(
+            f"{name}: {lasts}, too short for footage.window_s={footage.window_s:g} before {latest_s:g} s; "
+            "set a shorter window_s"
+        )
+    return max(0.0, end_s - footage.window_s), end_s
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_named(inputs: Sequence[Path], footage: Footage) -> None:
+    """A file that the user named must be a video: this is cheap to see before any work."""
+    for path in inputs:
+        if path.is_file() and path.suffix != ".jsonl":
+            file_size(path, footage.max_file_mb)
+            with opened(path):
+                pass
+
+
+def _check_apart(inputs: Sequence[Path], out: Path) -> None:
+    """Footage within the output folder could be deleted by --overwrite."""
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{printable(path)}: lies in the output folder {printable(out)}; give another --out")
+
+
+def _origin(inputs: Sequence[Path], videos: list[SourceVideo], recipe: Recipe) -> dict[str, Any]:
+    """What makes these clips: resuming with anything else would mix two artifacts."""
+    digest = hashlib.sha256()
+    for video in videos:
+        line = [printable(video.path), video.clip_id, video.drive_id, video.evidence.model_dump_json()]
+        digest.update(json.dumps(line).encode())
+    return {
+        **recipe.as_json("footage"),
+        "inputs": [printable(path) for path in inputs],
+        "found": {"videos": len(videos), "sha256": digest.hexdigest()},
+    }
+
+
+# ------------------------------------------------------------------------------------------------ shards
+
+
+def _write_clips(videos: list[SourceVideo], out: Path, footage: Footage, skipped: KeyedLog) -> int:
+    """Sample what is not there yet, in order, and write it shard by shard; the number of clips in all."""
+    kept = _kept_ids(out)
+    clips = len(kept)
+    shard = _Shard(out, len(list(out.glob("clips-*.parquet"))))
+    todo = [video for video in videos if video.clip_id not in kept and video.clip_id not in skipped]
+    with progress(len(videos), "sampling frames") as advance:
+        if len(todo) < len(videos):
+            advance(len(videos) - len(todo), "from the earlier run")
+        for video, result in _sampled(todo, footage):
+            if isinstance(result, str):
+                skipped.append(video.clip_id, path=printable(video.path), reason=result)
+            else:
+                clips += 1
+                shard.add(result)
+            advance(note=video.clip_id)
+        shard.write()
+    return clips
+
+
+def _kept_ids(out: Path) -> set[str]:
+    """The clips that whole shards of an earlier run hold."""
+    shards = sorted(out.glob("clips-*.parquet"))
+    return {name for shard in shards for name in pq.read_table(shard, columns=["clip_id"])["clip_id"].to_pylist()}
+
+
+class _Shard:
+    """Clips on their way to the next Parquet file."""
+
+    def __init__(self, out: Path, number: int) -> None:
+        self._out, self._number = out, number
+        self._clips: list[Clip] = []
+        self._bytes = 0
+
+    def add(self, clip: Clip) -> None:
+        """Keep a clip; write the shard when it is full."""
+        self._clips.append(clip)
+        self._bytes += sum(map(len, clip.frames))
+        if len(self._clips) >= SHARD_CLIPS or self._bytes >= SHARD_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is kept as one file, whole or not at all."""
+        if self._clips:
+            buffer = io.BytesIO()
+            # Frames are JPEG already; packing them again would only cost time.
+            pq.write_table(clips_to_table(self._clips), buffer, row_group_size=ROWS_AT_ONCE, compression="none")
+            write_bytes(self._out / f"clips-{self._number:05d}.parquet", buffer.getvalue())
+            self._number, self._clips, self._bytes = self._number + 1, [], 0
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+
+def _sample(video: SourceVideo, footage: Footage) -> Clip | str:
+    """One video's clip, or why there is none."""
+    try:
+        return clip_from_video(
+            video.path,
+            footage,
+            clip_id=video.clip_id,
+            drive_id=video.drive_id,
+            source=video.source,
+            evidence=video.evidence,
+        )
+    except InputError as error:
+        return str(error)
+
+
+def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[SourceVideo, Clip | str]]:
+    """Every video with its clip, in order; only as many at a time as keep the cores busy."""
+    workers = min(_cores(), len(videos))
+    if workers < 2 or len(videos) < WORTH_PROCESSES:
+        for video in videos:
+            yield video, _sample(video, footage)
+        return
+    waiting = iter(videos)
+    running: deque[tuple[SourceVideo, Future[Clip | str]]] = deque()
+    with _processes(workers) as pool:
+        try:
+            for video in waiting:
+                running.append((video, pool.submit(_sample, video, footage)))
+                if len(running) >= 3 * workers:
+                    yield running[0][0], running[0][1].result()
+                    running.popleft()
+            while running:
+                yield running[0][0], running[0][1].result()
+                running.popleft()
+        except BrokenProcessPool as error:
+            names = ", ".join(printable(video.path) for video, _ in list(running)[: workers + 1])
+            raise WorkError(
+                f"a decoder process died on one of {names} (not enough memory, or a file that breaks FFmpeg); "
+                "move that file away and run again with --resume"
+            ) from error
