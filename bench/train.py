@@ -2,8 +2,8 @@
 
     uv run python bench/train.py --base roadscribe-tiny --rows 16 --frames 6 --size 320x192 --steps 8
 
-Prints a table of samples/s, processor seconds a sample and the loss of every step, side by side. Wall time means
-something only on a machine that does nothing else; processor seconds with ``OMP_NUM_THREADS=1`` hold anywhere.
+Prints samples/s, processor seconds a sample and the loss of every step, side by side. Wall time means
+something only on a machine that does nothing else; processor seconds (OMP_NUM_THREADS=1) hold anywhere.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ there and nothing that holds something else is overwritten without `--overwrite`
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,6 +20,9 @@ from typing import Any, BinaryIO
 from roadscribe.errors import InputError, WorkError
 
 MANIFEST = "artifact.json"
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -67,17 +71,19 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, what: str) -> Any:
     """Read JSON or raise InputError naming the file and ``what`` it should have been."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; expected {what}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); expected {what}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); expected {what}") from error
 
 
 class KeyedLog:
     """An append-only JSONL file with one line a key; the last whole line of a key is the one that counts.
 
-    A line that a crash cut off is dropped when the log is opened again, so a record is there whole or not at all.
+    A line that a crash cut off is dropped when the log is opened again: records are whole or not there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,7 +100,10 @@ class KeyedLog:
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: not a record of a keyed log ({error})") from error
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
+        # Unbuffered: what could not be written must not wait in memory and come out later.
+        self._file = path.open("ab", buffering=0)
+        _sync_folder(path.parent)
+        self._end = whole
         if self._file.tell() != whole:
             self._file.truncate(whole)
 
@@ -102,11 +111,18 @@ class KeyedLog:
         return key in self.records
 
     def append(self, key: str, **fields: Any) -> None:
-        """Add one record and make it durable before returning."""
+        """Add one record and make it durable before returning; a record that does not fit leaves no trace."""
         record = {"key": key, **fields}
-        self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        line = memoryview(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        try:
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(self._end)
+            raise
+        self._end += len(line)
         self.records[key] = record
 
     def close(self) -> None:
@@ -133,33 +149,69 @@ def open_output(
         overwrite: delete what is there first.
 
     Raises:
-        InputError: ``out`` is a file, holds something else, or was made by another recipe.
+        InputError: ``out`` cannot be a folder, holds something else, or was made by another recipe.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for --out")
-    recipe = json.loads(json.dumps(recipe))
-    if out.is_dir() and any(out.iterdir()):
-        manifest_path = out / MANIFEST
-        manifest = read_json(manifest_path, "an artifact's manifest") if manifest_path.exists() else None
-        ours = isinstance(manifest, dict) and manifest.get("kind") == kind
-        if resume and ours:
-            if manifest.get("recipe") != recipe:
-                changed = _first_difference(manifest.get("recipe"), recipe)
+    with disk_errors(out):
+        recipe = json.loads(json.dumps(recipe))
+        if _holds_something(out):
+            path = out / MANIFEST
+            manifest = read_json(path, "an artifact's manifest") if path.exists() else None
+            about = manifest if isinstance(manifest, dict) else {}
+            ours = about.get("kind") == kind
+            if resume and ours and not about.get("emptying"):
+                return _go_on(out, about, recipe)
+            if not overwrite and not (resume and ours):
+                found = f"an artifact of kind {about.get('kind')!r}" if about else "other files"
+                hint = "--resume to go on, or --overwrite" if ours else "another --out"
+                if about and not ours:
+                    hint += ", or --overwrite to delete them"
+                raise InputError(f"{out}: already holds {found}; use {hint}")
+            if not about and not _looks_disposable(out):
                 raise InputError(
-                    f"{out}: was made by another recipe (differs at {changed}); "
-                    "use the same recipe to resume, another --out, or --overwrite"
+                    f"{out}: was not made by roadscribe, so --overwrite leaves it alone; give another --out"
                 )
-            return bool(manifest.get("complete"))
-        if not overwrite:
-            found = f"an artifact of kind {manifest.get('kind')!r}" if isinstance(manifest, dict) else "other files"
-            hint = "--resume to go on, or --overwrite" if ours else "another --out, or --overwrite to delete them"
-            raise InputError(f"{out}: already holds {found}; use {hint}")
-        if manifest is None and not _looks_disposable(out):
-            raise InputError(f"{out}: was not made by roadscribe, so --overwrite will not delete it; give another --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MANIFEST, {"kind": kind, "complete": False, "recipe": recipe})
+            # A run that dies while it deletes must leave neither "complete" above holes nor remains of the old
+            # artifact that a resumed run would take for its own.
+            write_json(path, {"kind": kind, "complete": False, "emptying": True})
+            _empty(out)
+        write_json(out / MANIFEST, {"kind": kind, "complete": False, "recipe": recipe})
     return False
+
+
+def _empty(out: Path) -> None:
+    """Delete everything but the manifest."""
+    for item in out.iterdir():
+        if item.is_dir() and not item.is_symlink():
+            shutil.rmtree(item)
+        elif item.name != MANIFEST:
+            item.unlink()
+
+
+def _go_on(out: Path, manifest: dict[str, Any], recipe: dict[str, Any]) -> bool:
+    """Make ready to resume; True when there is nothing left to do."""
+    if manifest.get("recipe") != recipe:
+        changed = _first_difference(manifest.get("recipe"), recipe)
+        raise InputError(
+            f"{out}: was made by another recipe (differs at {changed}); "
+            "use the same recipe to resume, another --out, or --overwrite"
+        )
+    # A run that was killed outright could not take its half-written files away.
+    for leftover in out.rglob(".*.tmp"):
+        leftover.unlink()
+    return bool(manifest.get("complete"))
+
+
+def _holds_something(out: Path) -> bool:
+    """Whether the output folder exists (it does afterwards) and is not empty."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return any(out.iterdir())
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{out}: is a file, or lies below one; give a folder for --out") from error
+    except OSError as error:
+        if error.errno in DISK_FULL or error.errno in NOT_WRITABLE:
+            raise
+        raise InputError(f"{out}: cannot be a folder ({error.strerror}); give another --out") from error
 
 
 def _looks_disposable(folder: Path) -> bool:
@@ -184,12 +236,12 @@ def require_complete(folder: Path, kind: str, verb: str) -> dict[str, Any]:
     """The manifest of a whole artifact of ``kind``, or InputError saying which verb makes it."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make it with `roadscribe {verb}`")
-    manifest = read_json(folder / MANIFEST, f"the manifest of an artifact of kind {kind!r} (`roadscribe {verb}`)")
+    manifest = read_json(folder / MANIFEST, f"an artifact of kind {kind!r} (`roadscribe {verb}`)")
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
-        raise InputError(f"{folder}: is an artifact of kind {found!r}, not {kind!r}; make one with `roadscribe {verb}`")
+        raise InputError(f"{folder}: is of kind {found!r}, not {kind!r}; make one with `roadscribe {verb}`")
     if not manifest.get("complete"):
-        raise InputError(f"{folder}: is unfinished; run `roadscribe {verb} --resume` with the same options first")
+        raise InputError(f"{folder}: is unfinished; first run `roadscribe {verb} --resume` with its options")
     return manifest
 
 
@@ -199,8 +251,8 @@ def disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (28, 122):
-            raise WorkError(f"{out}: the disk is full; free some space and run again with --resume") from error
-        if error.errno in (13, 30):
+        if error.errno in DISK_FULL:
+            raise WorkError(f"{out}: the disk is full; free some space, then use --resume") from error
+        if error.errno in NOT_WRITABLE:
             raise WorkError(f"{out}: cannot write here ({error.strerror}); give another --out") from error
         raise

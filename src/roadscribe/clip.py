@@ -8,6 +8,7 @@ of evidence carries the time it belongs to, on the same clock as ``timestamps_s`
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,14 +25,15 @@ if TYPE_CHECKING:
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # NaN and infinity have no place in JSON and compare with nothing.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Box(_Record):
     """One labelled object in one frame, in pixels of the source video (x right, y down)."""
 
     category: str
-    """Lower case, BDD100K's words: car, truck, bus, person, rider, bike, motor, traffic light, traffic sign."""
+    """BDD100K's words: car, truck, bus, person, rider, bike, motor, traffic light, traffic sign."""
     x1: float
     y1: float
     x2: float
@@ -40,7 +42,7 @@ class Box(_Record):
     occluded: bool | None = None
     truncated: bool | None = None
     on_road: bool | None = None
-    """For a person: whether they stand on the carriageway or a crossing; None where the source does not say."""
+    """For a person: whether they stand on the carriageway or a crossing; None: the source does not say."""
 
 
 class FrameLabels(_Record):
@@ -91,11 +93,11 @@ class Provenance(_Record):
 class Clip(BaseModel):
     """One window of a drive.
 
-    ``frames`` are encoded JPEG files, oldest first, all of ``width`` x ``height`` pixels; ``timestamps_s`` are
-    their real presentation times in seconds from the start of the video.
+    ``frames`` are encoded JPEG files, oldest first, all of ``width`` x ``height`` pixels; ``timestamps_s``
+    are their real presentation times in seconds from the start of the video.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     clip_id: str = Field(min_length=1, max_length=400)
     drive_id: str = Field(min_length=1, max_length=400)
@@ -129,23 +131,29 @@ class Clip(BaseModel):
 def clip_schema() -> pa.Schema:
     """The Arrow schema of a clips shard.
 
-    ``frames`` has the layout of Hugging Face's ``Image`` feature; ``evidence`` and ``provenance`` are JSON.
+    ``frames`` has the layout of Hugging Face's ``Image`` feature and the metadata says so: read by
+    `datasets.load_dataset("parquet", ...)` it shows pictures. ``evidence`` and ``provenance`` are JSON.
     """
     import pyarrow as pa
 
-    return pa.schema(
-        [
-            ("clip_id", pa.string()),
-            ("drive_id", pa.string()),
-            ("source", pa.string()),
-            ("frames", pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))),
-            ("timestamps_s", pa.list_(pa.float64())),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
-            ("evidence", pa.string()),
-            ("provenance", pa.string()),
-        ]
-    )
+    columns = {
+        "clip_id": pa.string(),
+        "drive_id": pa.string(),
+        "source": pa.string(),
+        "frames": pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "timestamps_s": pa.list_(pa.float64()),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "evidence": pa.string(),
+        "provenance": pa.string(),
+    }
+    features = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in columns.items()}
+    lists = {
+        "frames": {"feature": {"_type": "Image"}, "_type": "List"},
+        "timestamps_s": {"feature": {"dtype": "float64", "_type": "Value"}, "_type": "List"},
+    }
+    about = json.dumps({"info": {"features": {**features, **lists}}})
+    return pa.schema(list(columns.items()), metadata={"huggingface": about})
 
 
 def clips_to_table(clips: Iterable[Clip]) -> pa.Table:
@@ -201,5 +209,6 @@ def read_clips(folder: Path) -> Iterator[Clip]:
                         evidence=Evidence.model_validate_json(row["evidence"] or "{}"),
                         provenance=Provenance.model_validate_json(row["provenance"]),
                     )
-        except (pa.ArrowInvalid, KeyError) as error:
-            raise InputError(f"{shard}: not a shard of clips ({error})") from error
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(f"{shard}: not a shard of clips ({why}); make it again with collect") from error

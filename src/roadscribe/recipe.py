@@ -7,6 +7,8 @@ the recipe that made an artifact is kept in the artifact.
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from roadscribe.errors import InputError
 
+MAX_SHOWN_CHARS = 80
+"""As much of a wrong value as a message shows."""
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Footage(_Section):
@@ -54,7 +59,7 @@ class Curate(_Section):
     """How raw answers become a dataset."""
 
     test_share: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the rows held out as the test split; whole drives, and drives that look alike, stay together."""
+    """Share of the rows held out as the test split; drives, and drives that look alike, stay together."""
     validation_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the rows held out as the validation split, in the same way."""
     seed: int = 0
@@ -70,7 +75,7 @@ class Model(_Section):
     quantization: Literal["nf4", "none"] = "nf4"
     """4-bit NormalFloat with double quantisation on the language model's linears, or 16/32-bit as it is."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Computation type; auto takes bfloat16 where the card has it, float16 on older cards, float32 on a CPU."""
+    """Computation type; auto: bfloat16 where the card has it, float16 on older cards, float32 on a CPU."""
 
 
 class Lora(_Section):
@@ -159,6 +164,34 @@ class Recipe(_Section):
         return self.model_dump(mode="json", include=set(sections) if sections else None)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as people write recipes: `2e-4` is a number (YAML 1.2), and no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise yaml.MarkedYAMLError(problem=f"`{name}` stands twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d[\d_]*)?(\d|\.\d|\d\.)\d*[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def _read_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    # PyYAML lets the ValueError of an impossible date through.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
 def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file (or start from the defaults) and apply ``section.key=value`` overrides in order.
 
@@ -168,19 +201,28 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     values: Any = {}
     if path is not None:
         try:
-            values = yaml.safe_load(path.read_text()) or {}
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
-            raise InputError(f"{path}: cannot read the recipe ({error.strerror})") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+            raise InputError(f"{path}: cannot read the recipe ({error.strerror}); check the path") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: is no text in UTF-8; give a recipe in YAML") from error
+        values = _read_yaml(text, str(path)) or {}
         if not isinstance(values, dict):
-            raise InputError(f"{path}: a recipe is a mapping of sections such as `train:`, not a {type(values).__name__}")
+            kind = type(values).__name__
+            raise InputError(f"{path}: a recipe is a mapping of sections such as `train:`, not a {kind}")
+        # A section whose every line is a comment reads as null.
+        values = {key: {} if value is None else value for key, value in values.items()}
     for override in overrides:
         _apply(values, override)
     try:
-        return Recipe.model_validate(values)
+        # Strict, through JSON: a word is no number and no truth value, but a list may be a tuple.
+        return Recipe.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"{path or 'recipe'}: {_explain(error)}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path or 'recipe'}: is no plain mapping ({error}); write lines of `key: value`"
+        ) from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -188,20 +230,12 @@ def _apply(values: dict[str, Any], override: str) -> None:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise InputError(f"--set {override}: write it as section.key=value, for example --set train.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override}: the value is not valid YAML") from error
-    if isinstance(value, str):
-        try:
-            value = float(value)  # YAML 1.1 reads 2e-4 as a word
-        except ValueError:
-            pass
+    value = _read_yaml(text, f"--set {override}")
     place = values
     for key in keys[:-1]:
         place = place.setdefault(key, {})
         if not isinstance(place, dict):
-            raise InputError(f"--set {override}: {key} is not a section of the recipe")
+            raise InputError(f"--set {override}: `{key}` is not a section of the recipe")
     place[keys[-1]] = value
 
 
@@ -212,11 +246,23 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        section: Any = Recipe
-        for part in path[:-1]:
-            section = section.model_fields[part].annotation
-        known = list(section.model_fields)
-        near = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key `{where}`; {hint}{more}"
-    return f"`{where}`: {first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}{more}"
+        return f"unknown key `{where}`; {_nearest(path)}{more}"
+    given = repr(first["input"])
+    if len(given) > MAX_SHOWN_CHARS:
+        given = given[:MAX_SHOWN_CHARS] + "..."
+    return f"`{where}`: {first['msg'][0].lower()}{first['msg'][1:]}, got {given}{more}"
+
+
+def _nearest(path: list[str]) -> str:
+    """A hint at the key that was meant."""
+    section: Any = Recipe
+    for part in path[:-1]:
+        section = section.model_fields[part].annotation
+    known = list(section.model_fields)
+    if len(path) == 1:
+        for name, field in Recipe.model_fields.items():
+            known_there: Any = field.annotation
+            if path[0] in known_there.model_fields:
+                return f"did you mean `{name}.{path[0]}`?"
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"

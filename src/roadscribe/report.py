@@ -1,4 +1,4 @@
-"""The DrivingReport (`adas/1`): twelve parameters, a scene description and a risk assessment, parse <-> render.
+"""The DrivingReport (`adas/1`): twelve parameters, a scene description, a risk assessment, parse <-> render.
 
 Everything on the street speaks of a clip in these terms: the teacher's answers become reports, the model is
 trained to write them, the grammar admits nothing else and the scorecard compares them. All parameters
@@ -22,7 +22,9 @@ RoadType = Literal[
 ]
 EgoLanePosition = Literal["left", "middle", "right", "single", "turn_left", "turn_right", "unknown"]
 TrafficLightState = Literal["red", "yellow", "green", "off", "none", "unknown"]
-RoadCurvature = Literal["straight", "slight_left", "slight_right", "sharp_left", "sharp_right", "curved", "unknown"]
+RoadCurvature = Literal[
+    "straight", "slight_left", "slight_right", "sharp_left", "sharp_right", "curved", "unknown"
+]
 Weather = Literal["clear", "partly_cloudy", "overcast", "rainy", "snowy", "foggy", "unknown"]
 Visibility = Literal["good", "moderate", "poor", "unknown"]
 TrafficDensity = Literal["none", "low", "moderate", "high", "unknown"]
@@ -80,7 +82,7 @@ RANGES: dict[str, tuple[int, int]] = {
 """Inclusive bounds of each parameter that is a number."""
 
 PROSE_CHARACTERS = "A-Za-z0-9.,;:!?'()/%&+-"
-"""The characters of the prose sections beside the space, as the inside of a character class (`-` stands last).
+"""The characters of the prose sections beside the space, as the inside of a character class (`-` is last).
 
 None of them is special in JSON, Markdown, HTML or a chat template: prose cannot open a fence, fake a heading,
 smuggle in a token such as `<|im_end|>`, or need an escape, so its text form and its JSON form are the same.
@@ -131,14 +133,6 @@ class Finding(BaseModel):
     evidence: str | None = None
     """What the finding rests on, where that is something outside the answer."""
 
-    @property
-    def lost(self) -> bool:
-        """Whether the value was written and not understood, or not written at all.
-
-        An answer that says itself that it cannot be told (`absent.*`) is understood, and not lost.
-        """
-        return self.parameter is not None and self.after in (None, "unknown") and not self.rule.startswith("absent.")
-
 
 class ReportFormatError(ValueError):
     """The text is not a report in its text form; the message names the line and column."""
@@ -164,10 +158,12 @@ def render_parameters(parameters: DrivingParameters) -> str:
 
 
 def render(report: DrivingReport) -> str:
-    """The report's text form, byte for byte what a grammar emits and a model is trained on; no newline at the end."""
+    """The report's text form, byte for byte what a grammar emits and a model learns; no final newline."""
     points = "\n".join(f"{TEXT_BULLET}{point}" for point in report.risk_assessment)
     json_object = render_parameters(report.driving_parameters)
-    return f"{TEXT_HEAD}{report.scene_description}{TEXT_SCENE_TO_JSON}{json_object}{TEXT_JSON_TO_RISK}{points}"
+    return (
+        f"{TEXT_HEAD}{report.scene_description}{TEXT_SCENE_TO_JSON}{json_object}{TEXT_JSON_TO_RISK}{points}"
+    )
 
 
 def parse(text: str) -> DrivingReport:
@@ -204,7 +200,9 @@ def parse(text: str) -> DrivingReport:
         raise _format_error(text, starts[str(first["loc"][0])], f"`{field}`: {first['msg']}") from error
     expected = render(report)
     if expected != text:
-        differs = next(at for at, (a, b) in enumerate(zip(expected + "\0", text + "\0", strict=False)) if a != b)
+        differs = next(
+            at for at, (a, b) in enumerate(zip(expected + "\0", text + "\0", strict=False)) if a != b
+        )
         raise _format_error(text, differs, f"expected {expected[differs : differs + 20]!r}")
     return report
 
@@ -238,7 +236,7 @@ def _format_error(text: str, position: int, problem: str) -> ReportFormatError:
 
 
 def parameters_json_schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of the 12-key object; every string and number is bounded, the keys are in order."""
+    """JSON schema (2020-12) of the 12-key object: all strings and numbers bounded, the keys in order."""
     properties: dict[str, Any] = {}
     for parameter in PARAMETERS:
         if parameter in VOCABULARY:
@@ -253,7 +251,7 @@ def parameters_json_schema() -> dict[str, Any]:
 
 
 def report_json_schema() -> dict[str, Any]:
-    """JSON schema (2020-12) of the whole report in its JSON form; every string, array and number is bounded."""
+    """JSON schema (2020-12) of the whole report's JSON form: all strings, arrays and numbers bounded."""
     return _closed_object(
         {
             "scene_description": _prose_schema(MAX_SCENE_CHARS),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from roadscribe.report_text import parse_answer
 
 from roadscribe.annotate.mistakes import DRAFT_MISTAKES, MISTAKES, TEXT_MISTAKES, answer_clip
 from roadscribe.clip import Clip, Evidence
 from roadscribe.errors import InputError
 from roadscribe.report import PARAMETERS
+from roadscribe.report_text import parse_answer
 
 
 def test_without_mistakes_every_answer_reads_back_as_the_truth(simulated_clips: list[Clip]) -> None:
@@ -36,8 +36,8 @@ def test_the_form_varies_as_real_answers_do(simulated_clips: list[Clip]) -> None
         "**Scene",
         "mph",
         "km/h",
-        "feet",
-        "meters",
+        " feet",
+        " meters",
         "```json",
         "**Risk Factor:**",
         '"Yes"',

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from curate_cases import parameters
+from curate_cases import car_at, parameters, seen
 
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules.collapse import allowed_share, collapse
@@ -37,7 +37,8 @@ def test_a_lane_position_exists(lanes: int | None, position: str, after: str) ->
     ("claims", "after"),
     [
         ({"risk_factor": "low", "pedestrian_on_road": True, "ego_vehicle_speed": 50}, "high"),
-        ({"risk_factor": "high", "closest_vehicle_distance": None, "ego_vehicle_speed": 30}, "low"),
+        ({"risk_factor": "high", "closest_vehicle_distance": None, "ego_vehicle_speed": 30}, "untouched"),
+        ({"risk_factor": "high", "closest_vehicle_distance": 150, "ego_vehicle_speed": 30}, "low"),
         ({"risk_factor": "high", "closest_vehicle_distance": 8, "ego_vehicle_speed": 80}, "untouched"),
         ({"risk_factor": "low", "traffic_light_state": "red", "ego_vehicle_speed": 45}, "high"),
         ({"risk_factor": "medium", "traffic_light_state": "red", "ego_vehicle_speed": 0}, "low"),
@@ -49,11 +50,18 @@ def test_risk_follows_from_the_other_parameters(claims: dict[str, Any], after: s
     assert (finding.after if finding else "untouched") == after
 
 
+def test_a_distance_of_null_is_a_free_road_only_where_no_vehicle_is_labelled() -> None:
+    claims = parameters(risk_factor="high", closest_vehicle_distance=None, ego_vehicle_speed=30)
+    finding = risk_against_rule.check(claims, seen())
+    assert finding is not None and finding.after == "low"
+    assert risk_against_rule.check(claims, seen(car_at(20))) is None
+
+
 def test_the_truth_of_simulated_drives_lies_within_the_bounds() -> None:
     levels = ("low", "medium", "high")
     for seed in range(900, 1100):
         truth = make_drive(seed, 4.0).truth(4.0)
-        lowest, highest = risk_bounds(truth)
+        lowest, highest = risk_bounds(truth, truth.closest_vehicle_distance is None)
         assert levels.index(lowest) <= levels.index(truth.risk_factor) <= levels.index(highest), seed
 
 

@@ -38,11 +38,16 @@ def test_no_rule_fills_in_what_the_teacher_left_open(rule: Any) -> None:
         speed_kmh=70.0,
         course_change_deg=30.0,
     )
-    open_report = parameters(
-        road_type="unknown", traffic_light_state="unknown", pedestrian_on_road=None,
-        closest_vehicle_distance=None, ego_vehicle_speed=None, road_curvature="unknown", weather="unknown", traffic_density="unknown",
-        ego_lane_position="unknown",
-    )  # fmt: skip
+    words = (
+        "road_type",
+        "traffic_light_state",
+        "road_curvature",
+        "weather",
+        "traffic_density",
+        "ego_lane_position",
+    )
+    numbers = ("pedestrian_on_road", "closest_vehicle_distance", "ego_vehicle_speed")
+    open_report = parameters(**dict.fromkeys(words, "unknown"), **dict.fromkeys(numbers))
     assert rule.check(open_report, now) is None
 
 

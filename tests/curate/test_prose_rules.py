@@ -31,13 +31,13 @@ def after(rule: Any, sentence: str, now: Now = NOTHING, **claims: Any) -> str | 
         ("none", "The traffic light is red and no person is on the road.",
          "No traffic light is in view and no person is on the road."),
         ("none", "Traffic lights are visible at the intersection.", DROPPED),
-        ("none", "There are no visible traffic lights.", "There are no visible traffic lights."),
+        ("none", "There are no traffic lights.", "There are no traffic lights."),
         ("red", "No traffic light is in view and a person is on the road.",
          "The traffic light is red and a person is on the road."),
         ("red", "Wait until the traffic light turns green.", "Wait until the traffic light turns green."),
         ("red", "A green car waits at the traffic light.", "A green car waits at the traffic light."),
-        ("none", "The car ahead shows red brake lights.", "The car ahead shows red brake lights."),
-        ("none", "Streetlights and headlights light the road.", "Streetlights and headlights light the road."),
+        ("none", "The car shows red brake lights.", "The car shows red brake lights."),
+        ("none", "Streetlights light the road.", "Streetlights light the road."),
         ("green", "One light is red and the other is green.", DROPPED),
         ("yellow", "The traffic signal shows amber.", "The traffic signal shows amber."),
     ],
@@ -69,11 +69,6 @@ def test_people(on_road: bool | None, sentence: str, mended: str | None) -> None
     [
         ("rainy", "The weather is clear.", "The weather is rainy."),
         (
-            "foggy",
-            "An urban road with two lanes by day in rain.",
-            "An urban road with two lanes by day in rain.",
-        ),
-        (
             "snowy",
             "An urban road with two lanes by day in rain.",
             "An urban road with two lanes by day in snow.",
@@ -94,6 +89,24 @@ def test_people(on_road: bool | None, sentence: str, mended: str | None) -> None
 )
 def test_weather(weather: str, sentence: str, mended: str | None) -> None:
     assert after(prose.prose_weather, sentence, weather=weather) == mended
+
+
+@pytest.mark.parametrize(
+    ("position", "sentence", "mended"),
+    [
+        ("left", "The ego vehicle drives in the right lane.", "The ego vehicle drives in the left lane."),
+        (
+            "unknown",
+            "The ego vehicle is stopped in the middle lane.",
+            "The ego vehicle is stopped on the road.",
+        ),
+        ("middle", "The ego vehicle is in the center lane.", "The ego vehicle is in the center lane."),
+        ("turn_left", "The ego vehicle is in the leftmost lane.", DROPPED),
+        ("left", "A bus is in the right lane.", "A bus is in the right lane."),
+    ],
+)
+def test_the_ego_lane(position: str, sentence: str, mended: str | None) -> None:
+    assert after(prose.prose_lane, sentence, ego_lane_position=position) == mended
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,11 @@ def test_what_is_missing_or_illegible_is_not_stated() -> None:
     vague = text.replace(f'"ego_vehicle_speed": {speed}', '"ego_vehicle_speed": "slow"')
     assert "ego_vehicle_speed" not in stated_values(vague)
     assert stated_values(vague)["closest_vehicle_distance"] is None
+    empty = text.replace('"closest_vehicle_distance": null', '"closest_vehicle_distance": ""')
+    assert "closest_vehicle_distance" not in stated_values(empty)
+    unseen = text.replace('"closest_vehicle_distance": null', '"closest_vehicle_distance": "not visible"')
+    assert stated_values(unseen)["closest_vehicle_distance"] is None
+    assert stated_values(f"{text}\n\nIn short: drive on.") == stated_values(text)
 
 
 class KillsItself(TableEngine):

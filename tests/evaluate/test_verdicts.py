@@ -138,3 +138,9 @@ def test_shares_are_never_rounded_to_all_or_nothing() -> None:
         "100 %",
     ]
     assert [points(share) for share in (0.01, -0.254)] == ["1 point", "25 points"]
+
+
+def test_swapped_frames_show_whose_drive_the_answers_are_about(tmp_path: Path) -> None:
+    found = verdict(scorecard(tmp_path, perfect, None, "evaluate.controls=[swapped, repeat_last]"), "swapped")
+    assert found.outcome == "good"
+    assert found.text.endswith("what the model says comes from the frames it is shown.")

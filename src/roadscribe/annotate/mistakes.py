@@ -85,14 +85,29 @@ def speed_unit(draft: Draft, rng: random.Random) -> Draft | None:
     return replace(changed, raw={**changed.raw, "ego_vehicle_speed": bare})
 
 
-_WEATHER_GROUPS = (("clear", "partly_cloudy"), ("overcast",), ("rainy",), ("snowy",), ("foggy",))
+_WEATHERS = ("clear", "partly_cloudy", "overcast", "rainy", "snowy", "foggy")
+_NEIGHBOURS = {
+    "clear": ("partly_cloudy",),
+    "partly_cloudy": ("clear", "overcast"),
+    "overcast": ("partly_cloudy",),
+}
+"""Words between which the sky itself does not decide."""
+
+
+def _other_weather(weather: str, rng: random.Random) -> str:
+    return rng.choice(
+        [word for word in _WEATHERS if word != weather and word not in _NEIGHBOURS.get(weather, ())]
+    )
 
 
 def weather_wrong(draft: Draft, rng: random.Random) -> Draft | None:
     """Another kind of weather, not merely a neighbouring word for the same sky."""
     weather = draft.values["weather"]
-    others = [word for group in _WEATHER_GROUPS if weather not in group for word in group]
-    return None if weather == "unknown" else draft.wrong("weather_wrong", "weather", rng.choice(others))
+    return (
+        None
+        if weather == "unknown"
+        else draft.wrong("weather_wrong", "weather", _other_weather(weather, rng))
+    )
 
 
 def lane_impossible(draft: Draft, rng: random.Random) -> Draft | None:
@@ -114,12 +129,11 @@ def prose_contradicts(draft: Draft, rng: random.Random) -> Draft | None:
     """The JSON is right and the prose says something else."""
     values = draft.values
     swaps: dict[str, object] = {
-        "weather": rng.choice(
-            [word for group in _WEATHER_GROUPS if values["weather"] not in group for word in group]
-        ),
         "risk_factor": {"low": "high", "medium": "low", "high": "low"}[values["risk_factor"]],
         "pedestrian_on_road": not values["pedestrian_on_road"],
     }
+    if values["weather"] != "unknown":
+        swaps["weather"] = _other_weather(values["weather"], rng)
     if values["traffic_light_state"] in _COLOURS:
         swaps["traffic_light_state"] = rng.choice([c for c in _COLOURS if c != values["traffic_light_state"]])
     if values["ego_vehicle_speed"] and values["ego_vehicle_speed"] >= 15:

@@ -215,7 +215,7 @@ _WORDED: dict[str, dict[Any, tuple[str, ...]]] = {
         "red": ("Red", "Red light ahead"),
         "green": ("Green", "Green light ahead"),
         "yellow": ("Yellow",),
-        "none": ("not visible", "None"),
+        "none": ("None", "no traffic light in view"),
     },
     "pedestrian_on_road": {True: ("Yes", "yes"), False: ("No", "none", "No visible pedestrians")},
     "road_curvature": {
@@ -246,18 +246,11 @@ _WORDED: dict[str, dict[Any, tuple[str, ...]]] = {
 
 
 def _raw_value(parameter: str, value: Any, wordy: bool, imperial: bool, rng: random.Random) -> Any:
-    if parameter == "closest_vehicle_distance":
-        return (
-            "unknown"
-            if value is None
-            else f"{rng.choice(('', 'approximately ', 'about '))}{_distance(value, imperial)}"
-        )
-    if parameter == "ego_vehicle_speed":
-        return (
-            "unknown"
-            if value is None
-            else f"{rng.choice(('', 'approximately ', 'about '))}{_speed(value, imperial)}"
-        )
+    if parameter in ("closest_vehicle_distance", "ego_vehicle_speed"):
+        if value is None:
+            return rng.choice((None, "unknown"))
+        measure = _distance if parameter == "closest_vehicle_distance" else _speed
+        return f"{rng.choice(('', 'approximately ', 'about ')) if value else ''}{measure(value, imperial)}"
     if parameter == "lane_count" and wordy and value is not None:
         return str(value)
     ways = _WORDED.get(parameter, {}).get(value)

@@ -1,8 +1,8 @@
 """One value of an answer, as it was written, to its canonical value and a finding that says what was done.
 
-`report_text` calls `canonical` for each of the twelve parameters. Words are read by `vocabulary`, numbers by
-`quantities`; here stand the kinds of values, nested values, pedestrians and curvature. Nothing is guessed: what is
-not understood becomes None or "unknown" with a finding.
+`report_text` calls `canonical` for each of the twelve parameters. Words are read by `vocabulary`, numbers
+by `quantities`; here stand the kinds of values, nested values, pedestrians and curvature. Nothing is guessed:
+what is not understood becomes None or "unknown" with a finding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 from roadscribe.answers.quantities import read_lane_count, read_number, read_quantity
-from roadscribe.report import PARAMETERS, RANGES, VOCABULARY, Finding
 from roadscribe.answers.vocabulary import (
     MAX_VALUE_CHARS,
     Understood,
@@ -25,6 +24,7 @@ from roadscribe.answers.vocabulary import (
     vocabulary,
     words,
 )
+from roadscribe.report import PARAMETERS, RANGES, VOCABULARY, Finding
 
 Value = str | int | bool | None
 _MAX_NESTING = 4
@@ -43,8 +43,8 @@ def canonical(parameter: str, raw: Any, unit: str | None = None) -> tuple[Value,
         unit: the unit that the key carried ("speed_mph"), for numbers that carry none.
 
     Returns:
-        A word of VOCABULARY[parameter], a number within RANGES[parameter], a bool, or None where it is not known
-        (`risk_factor`, which has no word "unknown", becomes None, too).
+        A word of VOCABULARY[parameter], a number within RANGES[parameter], a bool, or None where it is not
+        known (`risk_factor`, which has no word "unknown", becomes None, too).
     """
     if parameter not in PARAMETERS:
         raise KeyError(parameter)
@@ -75,7 +75,7 @@ def shown(raw: Any) -> str:
 
 
 def json_value(raw: Any) -> Any:
-    """The value if JSON can hold it, else text that says what it was; nested values are cut at a depth of 8."""
+    """The value if JSON can hold it, else text that says what it was; nesting is cut at a depth of 8."""
     return _json_value(raw, 8)
 
 
@@ -123,14 +123,18 @@ def _read_number(parameter: str, number: int | float, unit: str | None) -> Under
         return Understood(True, f"vocabulary.{parameter}", "is a count of people, so somebody is on the road")
     if parameter == "pedestrian_on_road":
         return Understood(None, f"vocabulary.{parameter}", "is no count of people")
-    return Understood(unknown_value(parameter), f"vocabulary.{parameter}", "is a number, and a word is needed")
+    return Understood(
+        unknown_value(parameter), f"vocabulary.{parameter}", "is a number, and a word is needed"
+    )
 
 
 def _read_text(parameter: str, raw: str, unit: str | None) -> Understood:
     unknown = unknown_value(parameter)
     if len(raw) > MAX_VALUE_CHARS:
         return Understood(unknown, f"vocabulary.{parameter}", "is longer than any value")
-    text = raw.strip().strip("\"'`“”").strip()
+    text = raw.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
+        text = text[1:-1].strip()
     if not words(text):
         return Understood(unknown, f"absent.{parameter}", "says nothing")
     if parameter == "lane_count":
@@ -145,7 +149,7 @@ def _read_text(parameter: str, raw: str, unit: str | None) -> Understood:
 
 
 def _read_dict(parameter: str, raw: dict[Any, Any], unit: str | None, depth: int) -> Understood:
-    """A nested value: what it says of the ego vehicle now, the value beside a unit, or what its parts agree on."""
+    """A nested value: what it says of the ego now, the value beside a unit, or what its parts agree on."""
     rule = f"collapsed.{parameter}"
     nested = vocabulary()["nested"]
     if not raw or len(raw) > _MAX_PARTS:
@@ -195,11 +199,13 @@ def _read_list(parameter: str, raw: list[Any], unit: str | None, depth: int) -> 
     if len(values) == 1:
         agree = read[0].why if len(raw) == 1 else "holds several values that agree"
         return Understood(read[0].value, f"collapsed.{parameter}", agree or "holds one value")
-    return Understood(unknown, f"conflict.{parameter}", "holds several values and does not say which one counts")
+    return Understood(
+        unknown, f"conflict.{parameter}", "holds several values and does not say which one counts"
+    )
 
 
 def _as_clauses(raw: dict[Any, Any]) -> str:
-    """A nested value about pedestrians as text: {"count": 0, "location": "sidewalk"} is "no; location sidewalk"."""
+    """A nested value about pedestrians as text: {"count": 1, "on_road": false} is "yes; no on_road"."""
     clauses: list[str] = []
     for key, value in raw.items():
         name = str(key)[:40]
@@ -217,49 +223,53 @@ def _as_clauses(raw: dict[Any, Any]) -> str:
 def _read_pedestrians(text: str) -> Understood:
     """True for somebody on the carriageway or a crossing, False for nobody or only off it, else None."""
     rule, conflict = "vocabulary.pedestrian_on_road", "conflict.pedestrian_on_road"
-    spelled = words(text)
+    spelled = tuple(word for word in words(text) if word.isalnum())
     if len(spelled) == 1 and spelled[0].isdigit() and len(spelled[0]) < 9:
         return _read_number("pedestrian_on_road", int(spelled[0]), None)
     seen = scan("pedestrian_on_road", text)
     if seen.hedged:
         return Understood(None, rule, "is not sure of itself, and a guess is not taken over")
     said = {word for word, _ in seen.said()}
+    if "present" in said and "people" not in said:
+        said.add("yes")
     on_road = any("on_road" in clause.said and "none" not in clause.said for clause in seen.clauses)
     denied = [set(clause.denied) for clause in seen.clauses]
+    not_on_road = any("on_road" in each for each in denied)
     # "no pedestrians on the sidewalk" denies people, but not those on the road.
-    nobody = any("on_road" in each or (each & {"people", "yes"} and "off_road" not in each) for each in denied)
-    nobody = nobody or "none" in said
-    nobody = nobody or any(clause.negated and not clause.denied and not clause.unplaced for clause in seen.clauses)
+    elsewhere = {"off_road", "crossing_place"}
+    nobody = any(each & {"people", "yes", "present"} and not each & elsewhere for each in denied)
+    bare_no = any(clause.negated and not clause.denied and not clause.unplaced for clause in seen.clauses)
+    nobody = nobody or not_on_road or bare_no or "none" in said
     if on_road and nobody:
         return Understood(None, conflict, "says both that somebody is on the road and that nobody is")
     if on_road:
         return Understood(True, rule, "places somebody on the carriageway or a crossing")
-    if nobody and "yes" in said and not any("on_road" in each for each in denied):
+    if nobody and "yes" in said and not not_on_road:
         return Understood(None, conflict, "says both yes and no")
     if nobody:
-        return Understood(False, None if spelled in (("no",), ("false",)) else rule, "says that nobody is on the road")
-    if "off_road" in said:
+        spelling = spelled in (("no",), ("false",))
+        return Understood(False, None if spelling else rule, "says that nobody is on the road")
+    if "off_road" in said and "crossing_place" not in said:
         return Understood(False, rule, "places people off the carriageway only")
-    if "yes" in said:
+    if "yes" in said and "off_road" not in said:
         return Understood(True, None if spelled in (("yes",), ("true",)) else rule, "says yes")
-    if any("off_road" in each for each in denied):
-        return Understood(None, rule, "speaks only of places off the road")
     if seen.says_it_does_not_know():
         return Understood(None, "absent.pedestrian_on_road", "says that it cannot be told")
-    if "people" in said:
+    if any(each & elsewhere for each in denied):
+        return Understood(None, rule, "speaks only of one place")
+    if said & {"people", "yes", "off_road"}:
         return Understood(None, rule, "says that people are there, but not whether they are on the road")
     return Understood(None, rule, "does not say whether somebody is on the road")
 
 
 def _read_curvature(text: str) -> Understood:
-    """Straight, or a bend put together from its side and its degree; "curved" where one of them is not said."""
+    """Straight, or a bend of a side and a degree; "curved" where one of the two is not said."""
     rule = "vocabulary.road_curvature"
     seen = scan("road_curvature", text)
     said = [word for word, _ in seen.said()]
     found = set(said)
     denied = {word for clause in seen.clauses for word in clause.denied}
     unplaced = [word for clause in seen.clauses if clause.said for word in clause.unplaced]
-    sides = found & {"left", "right", "slight_left", "slight_right", "sharp_left", "sharp_right"}
     if seen.hedged:
         return Understood("unknown", rule, "is not sure of itself, and a guess is not taken over")
     if not found and not denied and any(clause.absent for clause in seen.clauses):
@@ -274,28 +284,24 @@ def _read_curvature(text: str) -> Understood:
         return Understood("unknown", rule, f"what {unplaced[0]!r} says about it is not understood")
     if "straight" in found and found != {"straight"}:
         return Understood("unknown", "conflict.road_curvature", "names both a straight road and a curve")
-    if "straight" in found:
-        return Understood("straight", None if seen.only_spelling else rule, "is read as 'straight', the rest is left out")
     if "turn" in found and not any(word.startswith(("slight", "sharp")) for word in found):
         return Understood("unknown", rule, "speaks of a turn, which may be a junction")
-    return _bend(found, sides, seen.only_spelling, words(text))
+    value, why = ("straight", "") if "straight" in found else _bend(found)
+    filler = {*vocabulary()["words"]["road_curvature"]["filler"], "curve", "curved", *value.split("_")}
+    if not why and {word for word in words(text) if word.isalnum()} <= filler:
+        return Understood(value)
+    return Understood(value, rule, why or f"is read as {value!r}")
 
 
-def _bend(found: set[str], sides: set[str], only_spelling: bool, spelled: tuple[str, ...]) -> Understood:
-    rule = "vocabulary.road_curvature"
-    whole = [word for word in found if word.startswith(("slight_", "sharp_"))]
-    if len(whole) == 1 and found <= {whole[0], "curve", "curved", "turn"}:
-        return Understood(whole[0], None if only_spelling else rule, f"is read as {whole[0]!r}")
-    side = {word.rpartition("_")[2] for word in sides}
-    degrees = {word.partition("_")[0] for word in found if word.startswith(("slight", "sharp", "moderate"))}
-    if len(side) > 1:
-        return Understood("curved", rule, "names curves to both sides")
-    if not side:
-        missing = "" if found <= {"curve", "curved"} else "; no side is named"
-        spelling = set(spelled) <= {"curve", "curved", "road", "the", "a", "ahead"}
-        return Understood("curved", None if spelling else rule, f"is read as 'curved'{missing}")
+def _bend(found: set[str]) -> tuple[str, str]:
+    """(the canonical bend that has these features, what is not said of it)."""
+    parts = {part for word in found for part in word.split("_")}
+    sides = parts & {"left", "right"}
+    degrees = parts & {"slight", "sharp", "moderate"}
+    if len(sides) > 1:
+        return "curved", "names curves to both sides"
+    if not sides:
+        return "curved", "is read as 'curved'; no side is named" if degrees else ""
     if len(degrees) != 1 or "moderate" in degrees:
-        return Understood("curved", rule, "names a side, but neither a slight nor a sharp curve")
-    value = f"{degrees.pop()}_{side.pop()}"
-    plain_words = set(value.split("_")) | {"curve", "curved", "to", "the", "a", "ahead", "road"}
-    return Understood(value, None if set(spelled) <= plain_words else rule, f"is read as {value!r}")
+        return "curved", "names a side, but neither a slight nor a sharp curve"
+    return f"{degrees.pop()}_{sides.pop()}", ""

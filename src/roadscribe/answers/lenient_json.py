@@ -159,7 +159,7 @@ class _Reader:
 
     def _go_to_next_pair(self) -> None:
         """Go at least one character on, to the next comma, line or closing brace."""
-        if self._peek() not in (",", "}", "\n"):
+        if self._peek() not in (",", "}", "\n", ""):
             self.at += 1
         while self.at < self.stop and self.text[self.at] not in ",}\n":
             self.at += 1
@@ -225,14 +225,14 @@ class _Reader:
                 pieces.append(self._escape())
             elif here in closing and self._ends_string(here):
                 self.at += 1
-                return True, "".join(pieces)
+                return True, _without_surrogates("".join(pieces))
             else:
                 if here == "\n" and self._next_line_is_a_pair():
                     self._mended("a closing quote is missing")
-                    return True, "".join(pieces).rstrip(" \t\r,")
+                    return True, _without_surrogates("".join(pieces)).rstrip(" \t\r,")
                 pieces.append(here)
                 self.at += 1
-        self._cut("".join(pieces))
+        self._cut(_without_surrogates("".join(pieces)))
         return False, None
 
     def _escape(self) -> str:
@@ -275,6 +275,8 @@ class _Reader:
                 thousands = here == "," and _THOUSANDS.match(self.text, self.at, self.stop)
                 if not thousands or self.text[self.at - 1] not in "0123456789":
                     break
+            if here == '"' and _PAIR.match(self.text, self.at, self.stop):
+                break
             self.at += 1
         word = self.text[start : self.at].strip()
         if self.at == start:
@@ -292,10 +294,18 @@ class _Reader:
         if number is None:
             self._mended("values without quotes")
             return True, word
-        if word[0] in "+." or word.rstrip("0123456789").endswith("."):
+        if word[0] in "+." or word.endswith(".") or word.startswith("-."):
             self._mended("numbers that are not JSON's")
         return True, int(word) if re.fullmatch(r"[+-]?[0-9]+", word) else float(word)
 
 
 _PAIR_LINE = re.compile(r"\n[ \t]{0,40}[\"'“‘]?[A-Za-z][A-Za-z_ ]{0,40}[\"'”’]?[ \t]{0,4}:")
+_PAIR = re.compile(r"\"[^\"\n]{1,60}\"[ \t]{0,4}:")
 _THOUSANDS = re.compile(r",[0-9]{3}(?![0-9])")
+
+
+def _without_surrogates(text: str) -> str:
+    """Escaped surrogate pairs as the characters they mean; a lone one becomes the replacement character."""
+    if text.isascii() or not re.search("[\ud800-\udfff]", text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""The prose of an answer: its markup taken off, its bullet points found, cut to the report's bounds at sentence ends.
+"""The prose of an answer: its markup taken off, its bullet points found, cut to length at sentence ends.
 
 `report_text` uses it for the scene description and the risk assessment. Whatever a bound leaves out is handed
 back, so that nothing is dropped without a finding.
@@ -14,7 +14,7 @@ from roadscribe.report import PROSE_CHARACTERS
 
 _ALLOWED = re.compile(f"[ {PROSE_CHARACTERS}]")
 _SAME_IN_ASCII = {
-    **dict.fromkeys("‘’‚‛`´′“”„‟″\"«»", "'"),
+    **dict.fromkeys('‘’‚‛`´′“”„‟″"«»', "'"),
     **dict.fromkeys("‐‑‒–−﹣－", "-"),
     **dict.fromkeys("—―", " - "),
     **dict.fromkeys("[{【", "("),
@@ -44,10 +44,26 @@ _SAME_IN_ASCII = {
     "ø": "o",
     "ł": "l",
 }
-_BULLET = re.compile(r"(?P<indent>[ \t]{0,40})(?:[-*+•‣◦▪–—●·]\s|\(?\d{1,2}[.)]\s|\d{1,2}[.)](?=\*\*))\s{0,8}")
+_BULLET = re.compile(
+    r"(?P<indent>[ \t]{0,40})(?:[-*+•‣◦▪–—●·]\s|\(?\d{1,2}[.)]\s|\d{1,2}[.)](?=\*\*))\s{0,8}"
+)
 _EMPHASIS = re.compile(r"\*{1,3}|`+|(?<!\w)_{1,3}(?=\w)|(?<=[\w.:!?])_{1,3}(?!\w)")
 _SENTENCE_END = re.compile(r"[.!?]['\")]{0,2}\s+(?=[A-Z0-9'\"(])")
-_ABBREVIATIONS = ("approx.", "e.g.", "i.e.", "etc.", "vs.", "st.", "no.", "dr.", "mr.", "ave.", "min.", "max.", "ca.")
+_ABBREVIATIONS = (
+    "approx.",
+    "e.g.",
+    "i.e.",
+    "etc.",
+    "vs.",
+    "st.",
+    "no.",
+    "dr.",
+    "mr.",
+    "ave.",
+    "min.",
+    "max.",
+    "ca.",
+)
 _ENDS_WHOLE = (".", "!", "?", ".'", ".)", "!'", "?'", ")")
 
 
@@ -89,8 +105,8 @@ def as_paragraph(body: str) -> str:
 def as_points(body: str) -> Points:
     """A section's bullet points in order.
 
-    Sub-points are points of their own, led by their label ("Pedestrians: two people wait"). Paragraphs are points,
-    too; a section that is one paragraph becomes one point a sentence.
+    Sub-points are points of their own, led by their label ("Pedestrians: two people wait"). Paragraphs are
+    points, too; a section that is one paragraph becomes one point a sentence.
     """
     items = _items(body)
     if len(items) == 1 and not items[0].is_bullet:
@@ -175,7 +191,11 @@ def without_cut_off_end(points: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
 
     A last point without a full stop is only cut off where all points before it end in one.
     """
-    if len(points) < 2 or points[-1].endswith(_ENDS_WHOLE) or not all(p.endswith(_ENDS_WHOLE) for p in points[:-1]):
+    if (
+        len(points) < 2
+        or points[-1].endswith(_ENDS_WHOLE)
+        or not all(p.endswith(_ENDS_WHOLE) for p in points[:-1])
+    ):
         return points, ""
     *whole, cut = sentences(points[-1])
     rest = " ".join(whole)
@@ -194,7 +214,12 @@ def in_report_characters(text: str) -> tuple[str, str]:
         if same is None:
             decomposed = unicodedata.normalize("NFKD", character)
             same = "".join(c for c in decomposed if _ALLOWED.match(c))
-            if not same and not character.isspace() and not unicodedata.combining(character) and character != "*":
+            if (
+                not same
+                and not character.isspace()
+                and not unicodedata.combining(character)
+                and character != "*"
+            ):
                 lost[character] = None
             if character.isspace():
                 same = " "

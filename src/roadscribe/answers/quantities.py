@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 
-from roadscribe.report import RANGES
 from roadscribe.answers.vocabulary import ABSENT, Phrases, Understood, plain, tokens, unit_names, vocabulary
+from roadscribe.report import RANGES
 
 _KINDS = {
     "ego_vehicle_speed": ("speed", "km/h"),
     "closest_vehicle_distance": ("distance", "m"),
     "lane_count": ("lanes", "lanes"),
 }
+_UNIT_WORDS = {"km/h": "km/h", "m": "metres", "lanes": "lanes"}
 _COMMON_FRACTIONS = frozenset(((1, 2), (1, 3), (2, 3), (1, 4), (3, 4)))
 _UNDERSTOOD_AS_ONE = 0.1
-"""Two statements of one quantity ("20 mph (30 km/h)") agree when they differ by less than this share, or by 2."""
+"""Two statements ("20 mph (30 km/h)") agree when they differ by no more than this share, or by 2."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Quantity:
 
 
 def read_number(parameter: str, number: int | float, unit: str | None = None) -> Understood:
-    """The canonical value of a JSON number; without a ``unit`` it is in the schema's own (km/h, metres, lanes)."""
+    """The canonical value of a JSON number; without a ``unit`` it is in the schema's own."""
     kind, own_unit = _KINDS[parameter]
     if isinstance(number, float) and not math.isfinite(number):
         return Understood(None, f"limits.{parameter}", "is not a finite number")
@@ -96,7 +97,9 @@ def read_quantity(parameter: str, text: str, unit: str | None = None) -> Underst
     if kind == "distance" and statement.behind_ego:
         return Understood(None, not_understood, "speaks of a vehicle behind, not of one ahead")
     if statement.shares_a_unit:
-        return Understood(None, f"conflict.{parameter}", f"states {_listed(statement.quantities)}, which differ")
+        return Understood(
+            None, f"conflict.{parameter}", f"states {_listed(statement.quantities)}, which differ"
+        )
     stated = [quantity for quantity in statement.quantities if quantity.kind == kind]
     assumed = ""
     if not stated:
@@ -115,7 +118,7 @@ def read_quantity(parameter: str, text: str, unit: str | None = None) -> Underst
     quantity = _agreed(stated, own_unit)
     if quantity is None:
         return Understood(None, f"conflict.{parameter}", f"states {_listed(stated)}, which differ")
-    return _settled(parameter, quantity, statement, assumed, several=len(stated) > 1)
+    return _settled(parameter, quantity, statement, assumed, several=len(statement.quantities) > 1)
 
 
 def _settled(
@@ -131,7 +134,9 @@ def _settled(
     value = quantity.value
     if value > high + 0.5:
         shown = "" if quantity.unit == own_unit else f" is {value:,.0f} {own_unit} and"
-        return Understood(None, f"limits.{parameter}", f"{quantity}{shown} lies outside {low}..{high} {own_unit}")
+        return Understood(
+            None, f"limits.{parameter}", f"{quantity}{shown} lies outside {low}..{high} {own_unit}"
+        )
     rounded = min(_round(value), high)
     notes = [assumed] if assumed and rounded != 0 else []
     rule = f"assumed.{kind}" if notes else None
@@ -144,7 +149,9 @@ def _settled(
     if quantity.unit == "car lengths":
         notes.append("a car length is assumed to be 4.5 m")
     if quantity.bound:
-        notes.append(f"only {'an upper' if quantity.bound == 'upper' else 'a lower'} bound is given and taken")
+        notes.append(
+            f"only {'an upper' if quantity.bound == 'upper' else 'a lower'} bound is given and taken"
+        )
         rule = f"bound.{kind}"
     if quantity.is_range:
         notes.append(f"the middle of {quantity} is taken")
@@ -167,14 +174,16 @@ def _without_number(parameter: str, statement: _Statement) -> Understood:
         return Understood(0, f"vocabulary.{parameter}", f"a vehicle that does not move has 0 {own_unit}")
     if statement.has(ABSENT):
         return Understood(None, f"absent.{parameter}", "says that it cannot be told")
-    return Understood(None, f"vocabulary.{parameter}", f"is not a number of {own_unit}")
+    return Understood(None, f"vocabulary.{parameter}", f"is no number of {_UNIT_WORDS[own_unit]}")
 
 
 def _agreed(stated: list[Quantity], own_unit: str) -> Quantity | None:
-    """The one quantity that all statements mean, in the schema's own unit where one is; None if they differ."""
+    """The one quantity that all statements mean, best in the schema's own unit; None if they differ."""
     first = stated[0]
     for other in stated[1:]:
-        if abs(other.value - first.value) > max(2.0, _UNDERSTOOD_AS_ONE * max(abs(first.value), abs(other.value))):
+        if abs(other.value - first.value) > max(
+            2.0, _UNDERSTOOD_AS_ONE * max(abs(first.value), abs(other.value))
+        ):
             return None
     return next((quantity for quantity in stated if quantity.unit == own_unit), first)
 
@@ -226,7 +235,11 @@ class _Statement:
             if found is not None:
                 quantity, at = found
                 after = self._phrases.at(self.sequence, at)
-                if after and after[0] in ("@upper", "@lower") and not _number(self.sequence, at + after[1])[1]:
+                if (
+                    after
+                    and after[0] in ("@upper", "@lower")
+                    and not _number(self.sequence, at + after[1])[1]
+                ):
                     bound = after[0][1:]
                     at += after[1]
                 self.quantities.append(replace(quantity, bound=quantity.bound or bound))
@@ -259,12 +272,16 @@ class _Statement:
     def only_says_zero(self) -> bool:
         """Whether nothing but a standstill of the ego vehicle is spoken of."""
         allowed = set(vocabulary()["quantities"]["zero_speed_filler"])
-        return not self.has("@about") and not self.has("@no") and all(word in allowed for word in self.unplaced)
+        return (
+            not self.has("@about") and not self.has("@no") and all(word in allowed for word in self.unplaced)
+        )
 
     def _joined_to_next(self, at: int) -> bool:
         """Whether nothing but signs, "and" or "or" stands between here and the next number."""
         start = at
-        while at < len(self.sequence) and (not self.sequence[at][0].isalnum() or self.sequence[at] in ("and", "or")):
+        while at < len(self.sequence) and (
+            not self.sequence[at][0].isalnum() or self.sequence[at] in ("and", "or")
+        ):
             at += 1
         return at > start and at < len(self.sequence) and self.sequence[at][0].isdigit()
 
@@ -294,9 +311,11 @@ class _Statement:
         return Quantity(low, high, name, kind, factor, bound), at
 
     def _unit(self, at: int) -> tuple[tuple[str, str, float] | None, int]:
-        """(the unit that stands here, where it ends); "-", "a" and "of" may stand before it ("half a mile")."""
+        """(the unit that stands here, where it ends); "-", "a", "of" may come before it ("half a mile")."""
         start = at
-        while start < len(self.sequence) and start < at + 2 and self.sequence[start] in ("-", "a", "an", "of"):
+        while (
+            start < len(self.sequence) and start < at + 2 and self.sequence[start] in ("-", "a", "an", "of")
+        ):
             start += 1
         for length in range(4, 0, -1):
             unit = unit_names().get(self.sequence[start : start + length])
@@ -310,10 +329,10 @@ def _number(sequence: tuple[str, ...], at: int) -> tuple[float, int]:
 
     Reads 20, 3.5, 1,000, 1/2 and 1 1/2.
     """
-    if at >= len(sequence) or not (sequence[at][0].isdigit() or sequence[at][0] == "."):
+    if at >= len(sequence) or not sequence[at][-1].isdigit():
         return 0.0, 0
     digits = sequence[at].replace(",", "")
-    if len(digits) > 15 or digits == ".":
+    if len(digits) > 15:
         return 1e15, 1
     fraction = _fraction(sequence, at)
     if fraction is not None:
@@ -366,17 +385,21 @@ def _with_digits(sequence: list[str]) -> list[str]:
 
 
 def read_lane_count(text: str) -> Understood:
-    """The number of lanes that a text states, or None: "several" is no number, and 2-3 lanes have no middle."""
+    """The number of lanes that a text states, or None: "several" is no number, 2-3 lanes have no middle."""
     statement = _Statement(plain(text), "lane_count")
     low, high = RANGES["lane_count"]
     if not statement.quantities:
-        if statement.has("@one") and not (statement.unplaced or statement.has("@no") or statement.has("@hedge")):
+        if statement.has("@one") and not (
+            statement.unplaced or statement.has("@no") or statement.has("@hedge")
+        ):
             return Understood(1, "vocabulary.lane_count", "is read as 1 lane")
         if statement.has(ABSENT):
             return Understood(None, "absent.lane_count", "says that it cannot be told")
-        return Understood(None, "vocabulary.lane_count", "is not a number of lanes")
+        return Understood(None, "vocabulary.lane_count", "is no number of lanes")
     if statement.has("@hedge") or statement.has("@no"):
-        return Understood(None, "vocabulary.lane_count", "is not sure of itself, and a guess is not taken over")
+        return Understood(
+            None, "vocabulary.lane_count", "is not sure of itself, and a guess is not taken over"
+        )
     counts = list(dict.fromkeys(quantity.low for quantity in statement.quantities))
     first = statement.quantities[0]
     if statement.has("@directions"):
@@ -387,11 +410,17 @@ def read_lane_count(text: str) -> Understood:
     if any(quantity.bound for quantity in statement.quantities):
         return Understood(None, "bound.lane_count", "gives only a bound, and lanes are counted")
     if len(counts) > 1 or first.is_range:
-        return Understood(None, "conflict.lane_count", f"states {_listed(statement.quantities)}, which is no one number")
+        return Understood(
+            None, "conflict.lane_count", f"states {_listed(statement.quantities)}, which is no one number"
+        )
     if first.kind not in (None, "lanes") or (first.kind is None and statement.unplaced):
-        return Understood(None, "vocabulary.lane_count", "is not a number of lanes")
+        return Understood(None, "vocabulary.lane_count", "is no number of lanes")
     if not low <= first.low <= high or first.low != int(first.low):
         return Understood(None, "limits.lane_count", f"is not a whole number from {low} to {high}")
     if statement.unplaced:
-        return Understood(int(first.low), "vocabulary.lane_count", f"taken from {first}, the rest is left out")
+        return Understood(
+            int(first.low), "vocabulary.lane_count", f"taken from {first}, the rest is left out"
+        )
+    if statement.has("@about"):
+        return Understood(int(first.low), "approximate.lane_count", "given as approximate")
     return Understood(int(first.low))

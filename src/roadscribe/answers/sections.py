@@ -43,21 +43,29 @@ class _Heading:
 # How far into a line a heading is looked for; the rest of a long line is body.
 _HEAD_CHARS = 200
 _BOLD = r"\*{2,3}|__"
+# An emoji or another sign before the words.
+_SYMBOLS = r"(?:[^\w\s\"'`{(\[|*#~>+.:-]{1,4}[ \t]*)?"
 _START = re.compile(
-    rf"[ \t]{{0,12}}(?:>[ \t]?)?(?P<hash>\#{{1,6}}[ \t]*)?(?P<bullet>[-*+•][ \t]+)?(?P<bold>{_BOLD})?[ \t]*"
-    r"(?P<number>(?:\(?\d{1,2}[.):]|(?:step|section|part|task)[ \t]+\d{1,2}[.:)]?|[IVX]{1,4}[.)]|[a-c][.)])[ \t]*)?"
-    rf"(?P<bold_after>{_BOLD})?[^\w\s\"'{{\[|*#]{{0,4}}[ \t]*",
+    rf"[ \t]{{0,12}}(?:>[ \t]?)?(?P<hash>\#{{1,6}}[ \t]*)?(?P<bullet>[-*+•][ \t]+)?{_SYMBOLS}(?P<bold>{_BOLD})?[ \t]*"
+    r"(?P<number>(?:\(?\d{1,2}[.):]|(?:step|section|part|task)[ \t]+\d{1,2}[.:)]?|[IVX]{1,4}[.)]|[a-c][.)])"
+    r"[ \t]*)?"
+    rf"(?P<bold_after>{_BOLD})?{_SYMBOLS}",
     re.IGNORECASE,
 )
 _TAIL = re.compile(rf"(?:[ \t]*(?:\([^()\n]{{0,40}}\)|{_BOLD}|[:：`]))*[ \t]*(?:[-–—][ \t]+)?")
 _TITLE = re.compile(r"(?P<title>[A-Za-z][^*_:：#\n]{0,80})")
+_LINE = re.compile(r"[^\n]+")
 _FENCE = re.compile(r"[ \t]{0,12}(?:```|~~~)")
+
+
+_MAY_BE_KNOWN = re.compile(r"scene|description|param|json|risk|hazard|safety", re.IGNORECASE)
+_MAY_BE_OTHER = re.compile(r"[ \t>]{0,12}(?:[#*_]|[^\n:：]{1,60}[:：])")
 
 
 def cut_into_sections(answer: str) -> list[Section]:
     """The sections of an answer in order; the first one, without title, is what stands before any heading."""
     sections = _cut(answer, heed_fences=True)
-    if not any(section.kind for section in sections):
+    if not any(section.kind for section in sections) and ("```" in answer or "~~~" in answer):
         # The whole answer may stand in a fence, as YAML or plain text.
         sections = _cut(answer, heed_fences=False)
     return sections
@@ -68,13 +76,14 @@ def _cut(answer: str, *, heed_fences: bool) -> list[Section]:
     seen: set[str] = set()
     kind, title, body, level = "", "", 0, 0
     in_fence = False
-    for start, end in _lines(answer):
+    for start, end in lines(answer, 0, len(answer)):
         line = answer[start : min(end, start + _HEAD_CHARS)]
         if _FENCE.match(line):
             in_fence = not in_fence and heed_fences
             continue
-        heading = _known_heading(line, seen, in_fence)
-        if heading is None and not in_fence:
+        # Most lines are no headings: the cheap questions come first.
+        heading = _known_heading(line, seen, in_fence) if _MAY_BE_KNOWN.search(line) else None
+        if heading is None and not in_fence and _MAY_BE_OTHER.match(line):
             heading = _other_heading(line, kind, level)
         if heading is None:
             continue
@@ -87,13 +96,10 @@ def _cut(answer: str, *, heed_fences: bool) -> list[Section]:
     return sections
 
 
-def _lines(text: str) -> Iterator[tuple[int, int]]:
-    start = 0
-    while start <= len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
-        yield start, end
-        start = end + 1
+def lines(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where each line of a stretch begins and ends that is not empty."""
+    for line in _LINE.finditer(text, start, stop):
+        yield line.start(), line.end()
 
 
 @cache
@@ -103,6 +109,11 @@ def _names(short: bool) -> tuple[re.Pattern[str], dict[tuple[str, ...], str]]:
     longest_first = sorted((" ".join(name) for name in kinds), key=len, reverse=True)
     alternatives = "|".join(re.escape(name).replace(r"\ ", r"[ _]{1,2}") for name in longest_first)
     return re.compile(rf"(?P<name>{alternatives})(?![A-Za-z])", re.IGNORECASE), kinds
+
+
+@cache
+def _closing_words() -> frozenset[str]:
+    return frozenset(vocabulary()["sections"]["closing"])
 
 
 def _known_heading(line: str, seen: set[str], in_fence: bool) -> _Heading | None:
@@ -122,7 +133,13 @@ def _known_heading(line: str, seen: set[str], in_fence: bool) -> _Heading | None
         body = tail.end() if tail else found.end()
         marks = line[found.end() : body]
         whole = not line[body:].strip()
-        announced = whole or ":" in marks or "：" in marks or "-" in marks or (bold and ("*" in marks or "_" in marks))
+        announced = (
+            whole
+            or ":" in marks
+            or "：" in marks
+            or "-" in marks
+            or (bold and ("*" in marks or "_" in marks))
+        )
         if level and not announced and len(line[body:].split()) <= 3:
             announced, body = True, len(line)  # "# Risk Assessment Report"
         marked = bool(level or bold or start["number"])
@@ -155,7 +172,7 @@ def _other_heading(line: str, current: str, current_level: int) -> _Heading | No
     bold = bool(start["bold"] or start["bold_after"]) and ("*" in marks or "_" in marks)
     if current == "parameters" and parameter_of_key(title):
         return None
-    closing = not set(words(title)).isdisjoint(vocabulary()["sections"]["closing"])
+    closing = not _closing_words().isdisjoint(title.lower().split())
     if level:
         ends = closing or (level <= current_level) or not current_level
     elif bold:

@@ -1,7 +1,7 @@
 """What the words of an answer mean: the data of `vocabulary.yaml` and the one way in which it is read.
 
-`canonical` stands on this. A value is cut into words, the longest known phrases are found, and what is denied,
-given as a reason, or said of another place or time is left aside. What remains is one canonical word or none.
+`canonical` stands on this. A value is cut into words, the longest known phrases are found, and what is
+denied, given as a reason, or said of another place or time is left aside. What remains is one word or none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -32,6 +32,7 @@ ABSENT = "@absent"
 _ASIDE = "@aside"
 _FILLER = "@filler"
 _NOTHING = "@nothing"
+_ELSEWHERE = "@elsewhere"
 _SEPARATORS = frozenset(",;:.()/|&+!?")
 _KEPT_SIGNS = _SEPARATORS | {"<", ">"}
 _JOINING_WORDS = frozenset(("and", "but", "or", "with", "while", "whereas"))
@@ -51,6 +52,8 @@ _SIGNS = {
 }
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?!\d)|\d+\.\d+|\.\d+|\d+|[^\W\d_]+(?:'[^\W\d_]+)*|[^\w\s]")
 _MINUS = re.compile(r"(?<!\S)-(?=\.?\d)")
+_DOTTED = re.compile(r"\b([mk])\.p\.h\b\.?")
+_RANGE_SIGN = re.compile(r"(?<=\d)[ ]?[~∼～〜][ ]?(?=\d)")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 
 
@@ -76,6 +79,7 @@ def vocabulary() -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """Lower case, with one spelling for every kind of dash, quote, digit and fraction."""
+    text = _RANGE_SIGN.sub("-", text)
     text = "".join(_FRACTIONS.get(character, _SIGNS.get(character, character)) for character in text)
     text = _CAMEL.sub(" ", unicodedata.normalize("NFKC", text)).lower()
     text = "".join(
@@ -83,6 +87,7 @@ def plain(text: str) -> str:
         for character in text
     )
     text = _MINUS.sub("minus ", text)
+    text = _DOTTED.sub(r"\1ph", text)
     return text.replace("n't", " not").replace("n/a", "na").replace("_", " ")
 
 
@@ -91,6 +96,7 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+@lru_cache(maxsize=4096)  # the same keys and values stand in every answer
 def words(text: str) -> tuple[str, ...]:
     """The words and numbers of a text, as the phrases of the vocabulary are compared."""
     return tuple(token for token in tokens(plain(text)) if token[0].isalnum() or token in _KEPT_SIGNS)
@@ -120,11 +126,12 @@ class Phrases:
 def phrases_of(parameter: str) -> Phrases:
     """The phrases that count in a value of this parameter, the general ones included."""
     general = vocabulary()["general"]
-    own = vocabulary()["pedestrians"] if parameter == "pedestrian_on_road" else vocabulary()["words"][parameter]
+    own = (
+        vocabulary()["pedestrians"] if parameter == "pedestrian_on_road" else vocabulary()["words"][parameter]
+    )
     canonical = [(word, [word]) for word in VOCABULARY.get(parameter, ()) if word != "unknown"]
     return Phrases(
         (_ASIDE, general["asides"]),
-        (_ASIDE, own.get("asides", [])),
         (_OTHER_TIME, general["other_times"]),
         (_RELATION, general["relations"]),
         (_REASON, general["reasons"]),
@@ -132,7 +139,9 @@ def phrases_of(parameter: str) -> Phrases:
         (_NO, general["negators"]),
         (ABSENT, general["absent"]),
         (_ASIDE, own.get("asides", [])),
+        (_OTHER_TIME, own.get("other_times", [])),
         (_FILLER, own["filler"]),
+        (_ELSEWHERE, own.get("elsewhere", [])),
         *canonical,
         *((meaning, [meaning, *phrases]) for meaning, phrases in own["phrases"].items()),
         (_NOTHING, own.get("nothing", [])),
@@ -161,9 +170,11 @@ class Scan:
     """What a value says, clause by clause."""
 
     clauses: list[Clause]
-    hedged: bool
-    only_spelling: bool
+    hedged: bool = False
+    only_spelling: bool = True
     """Whether nothing stood there but phrases of one meaning each and filler words."""
+    elsewhere: str = ""
+    """The word that makes it speak of something else than what concerns the ego vehicle."""
 
     def said(self) -> list[tuple[str, Clause]]:
         """Everything said of the present, with its clause."""
@@ -178,7 +189,7 @@ def scan(parameter: str, text: str) -> Scan:
     """Find what a value says. See `vocabulary.yaml` for the kinds of phrases."""
     sequence = words(text)
     known = phrases_of(parameter)
-    result = Scan([Clause()], hedged=False, only_spelling=True)
+    result = Scan([Clause()])
     at = 0
     skip_clause = skip_sentence = False
     while at < len(sequence):
@@ -196,6 +207,8 @@ def scan(parameter: str, text: str) -> Scan:
         at += length
         if meaning != _FILLER and (meaning.startswith("@") or not meaning):
             result.only_spelling = False
+        if meaning == _ELSEWHERE:
+            result.elsewhere = result.elsewhere or " ".join(sequence[at - length : at])
         if skip_clause or skip_sentence:
             continue
         if meaning == "":
@@ -227,10 +240,17 @@ def read_word(parameter: str, text: str) -> Understood:
     if seen.says_it_does_not_know() or (not named and any(clause.absent for clause in seen.clauses)):
         return Understood(unknown, f"absent.{parameter}", "says that it cannot be told")
     if seen.hedged:
-        return Understood(unknown, f"vocabulary.{parameter}", "is not sure of itself, and a guess is not taken over")
+        return Understood(
+            unknown, f"vocabulary.{parameter}", "is not sure of itself, and a guess is not taken over"
+        )
     if not named:
         denied = [word for clause in seen.clauses for word in clause.denied]
-        why = f"says only what it is not ({', '.join(denied)})" if denied else "holds no word of the vocabulary"
+        why = (
+            f"says only what it is not ({', '.join(denied)})" if denied else "holds no word of the vocabulary"
+        )
+        return Understood(unknown, f"vocabulary.{parameter}", why)
+    if seen.elsewhere:
+        why = f"{seen.elsewhere!r} makes it unclear whether it holds for the ego vehicle"
         return Understood(unknown, f"vocabulary.{parameter}", why)
     unplaced = [word for _, clause in said for word in clause.unplaced]
     if own.get("strict") and unplaced:
@@ -238,13 +258,19 @@ def read_word(parameter: str, text: str) -> Understood:
         return Understood(unknown, f"vocabulary.{parameter}", why)
     value = _one_of(said, own)
     if value is None:
-        return Understood(unknown, f"conflict.{parameter}", f"names {_listed(named)} and does not say which one counts")
+        return Understood(
+            unknown, f"conflict.{parameter}", f"names {_listed(named)} and does not say which one counts"
+        )
     spelled = tuple(
-        word for word in words(text) if word not in _SEPARATORS and word not in set(own["filler"]) - set(words(value))
+        word
+        for word in words(text)
+        if word not in _SEPARATORS and word not in set(own["filler"]) - set(words(value))
     )
     if len(named) == 1 and spelled == words(value):
         return Understood(value)
-    more = "" if seen.only_spelling and len(named) == 1 else ", the rest is left out"
+    covered = [word for word in named if word != value]
+    more = ", the rest is left out" if not seen.only_spelling else ""
+    more = f", which goes before {_listed(covered)}" if covered else more
     return Understood(value, f"vocabulary.{parameter}", f"is read as {value!r}{more}")
 
 
@@ -279,9 +305,9 @@ def _keys() -> dict[tuple[str, ...], str]:
 
 @cache
 def unit_names() -> dict[tuple[str, ...], tuple[str, str, float]]:
-    """Words of a unit -> (kind: speed, distance, lanes or other; the unit's name; factor to km/h or metres)."""
+    """Words of a unit -> (kind: speed, distance, lanes, other; the unit's name; factor to km/h or metres)."""
     return {
-        tuple(tokens(plain(name))): (kind, unit, float(entry["factor"]))
+        tuple(tokens(plain(name))): (kind, name if kind == "other" else unit, float(entry["factor"]))
         for kind, units in vocabulary()["units"].items()
         for unit, entry in units.items()
         for name in entry["names"]

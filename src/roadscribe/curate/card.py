@@ -1,4 +1,4 @@
-"""The dataset card: what is in a dataset, where it comes from and what was done to it, as the hub shows it."""
+"""The dataset card: what is in a dataset, where it is from and what was done to it, as the hub shows it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from roadscribe.report import SCHEMA_VERSION
 
 LICENCES = {
     "simulator": "Apache-2.0 (made by Roadscribe's simulator)",
-    "bdd100k": "BDD100K terms (doc.bdd100k.com/license.html); redistribution of the frames may need permission",
+    "bdd100k": "BDD100K terms (doc.bdd100k.com/license.html); frames may not be passed on without leave",
 }
 """What is known about the licence of the frames, by the clip's source."""
+_RULE_HEAD = ("rule", "weight", "rows", "corrected", "nulled", "mended", "dropped", "quarantined")
 UNKNOWN_LICENCE = "not known: state it here before publishing"
 
 
@@ -21,18 +22,21 @@ def dataset_card(quality: Quality) -> str:
     figures = quality.as_json()
     free = set(quality.sources) == {"simulator"}
     rows = quality.kept
-    size = "n<1K" if rows < 1_000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K" if rows < 100_000 else "100K<n<1M"
+    sizes = {"n<1K": 1_000, "1K<n<10K": 10_000, "10K<n<100K": 100_000, "100K<n<1M": 1_000_000}
+    size = next((name for name, limit in sizes.items() if rows < limit), "n>1M")
     header = (
         f"---\nlicense: {'apache-2.0' if free else 'other'}\nlanguage: [en]\n"
-        f"task_categories: [image-text-to-text]\ntags: [driving, adas, roadscribe]\nsize_categories: [{size}]\n---\n"
+        "task_categories: [image-text-to-text]\ntags: [driving, adas, roadscribe]\n"
+        f"size_categories: [{size}]\n---\n"
     )
     return (
         header
         + f"""# Driving reports ({SCHEMA_VERSION})
 
-Each row is one clip of a drive: `images` (oldest first, the last one is now), a `prompt` (version {PROMPT_VERSION}) and the
-report to be written (`completion`), in the prompt-completion form of TRL's SFTTrainer. `report` holds the report as JSON,
-`findings` every change that curation made to the teacher's answer, with its reason.
+Each row is one clip of a drive: `images` (oldest first, the last one is now), a `prompt` (version
+{PROMPT_VERSION}) and the report to be written (`completion`), in the prompt-completion form of TRL's
+SFTTrainer. `report` holds the report as JSON, `findings` every change that curation made to the teacher's
+answer, with its reason.
 
 ## Splits
 
@@ -46,10 +50,10 @@ Whole drives, and drives that look alike, lie in one split.
 
 ## What was done
 
-{quality.read} answers were read; {quality.kept} rows were kept ({quality.changed} of them changed), {quality.quarantined}
-quarantined. Of the values, {_values(quality)}.
+{quality.read} answers were read; {quality.kept} rows were kept (rules corrected {quality.changed} of them),
+{quality.quarantined} quarantined. Of the values, {_values(quality)}.
 
-{_table(("rule", "weight", "rows", "corrected", "nulled", "mended", "dropped", "quarantined"), _rule_rows(figures))}
+{_table(_RULE_HEAD, _rule_rows(figures))}
 """
     )
 
@@ -60,14 +64,16 @@ def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
 
 
 def _split_rows(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
+    levels = ("low", "medium", "high")
     return [
-        (name, split["rows"], split["drives"], *(split["risk"].get(level, 0) for level in ("low", "medium", "high")))
+        (name, split["rows"], split["drives"], *(split["risk"].get(level, 0) for level in levels))
         for name, split in figures["splits"].items()
     ]
 
 
 def _source_rows(quality: Quality) -> list[tuple[Any, ...]]:
-    return [(source, rows, LICENCES.get(source, UNKNOWN_LICENCE)) for source, rows in sorted(quality.sources.items())]
+    counts = sorted(quality.sources.items())
+    return [(source, rows, LICENCES.get(source, UNKNOWN_LICENCE)) for source, rows in counts]
 
 
 def _values(quality: Quality) -> str:

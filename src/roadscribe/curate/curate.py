@@ -1,10 +1,9 @@
 """The curate stage: raw answers become a dataset, and a page that says what was changed and why.
 
 It reads raw answers and the clips they speak of, and writes ``dataset/`` (a `DatasetDict` in TRL's form),
-``quarantine.jsonl``, ``quality.json`` and ``quality.html``. It goes over the clips twice, with a few counts
-between: first every answer is read and held against evidence, then values that collapse over the whole are
-taken out, the prose is brought into agreement, and rows are written. Memory does not grow with the rows'
-frames.
+``quarantine.jsonl``, ``quality.json`` and ``quality.html``. It goes over the clips twice: first every answer
+is read and held against evidence; then values that collapse over the whole are taken out, the prose is
+brought into agreement, and rows are written. Of a row only some counts, its drive and a hash stay in memory.
 """
 
 from __future__ import annotations
@@ -13,11 +12,19 @@ import json
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from roadscribe.artifacts import atomic_open, disk_errors, finish, open_output, require_complete, write_json, write_text
+from roadscribe.artifacts import (
+    atomic_open,
+    disk_errors,
+    finish,
+    open_output,
+    require_complete,
+    write_json,
+    write_text,
+)
 from roadscribe.clip import Clip, read_clips
 from roadscribe.curate.card import dataset_card
 from roadscribe.curate.dataset import DatasetWriter
@@ -25,8 +32,10 @@ from roadscribe.curate.duplicates import Hash, alike, frame_hash
 from roadscribe.curate.mend import Row, judge, settle
 from roadscribe.curate.now import Now, evidence_now
 from roadscribe.curate.page import write_page
+from roadscribe.curate.parallel import Workers, batches, workers
 from roadscribe.curate.quality import Quality
 from roadscribe.curate.read import AnswerList, AnswerLog, open_log, read_original
+from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.split import assign_splits, check_no_leak, drive_of_video, group_drives
@@ -36,15 +45,6 @@ from roadscribe.recipe import Recipe
 
 DATASET = "dataset"
 QUARANTINE = "quarantine.jsonl"
-
-
-@dataclass
-class _Entry:
-    """What stays in memory of one row between the two passes."""
-
-    drive_id: str
-    risk: str | None
-    """None while the row is quarantined."""
 
 
 def curate(
@@ -58,13 +58,20 @@ def curate(
         clips: the clips artifact the answers speak of. None is possible with a JSON file only: its reports
             are curated without evidence, and the rows hold no images.
         out: the output folder; a run that was stopped is done again from the start.
+        resume: do nothing when ``out`` is whole already.
+        overwrite: delete what is there first.
+
+    From 3,000 answers up it works on all cores; a script of yours that calls it then needs the usual
+    ``if __name__ == "__main__":``.
 
     Raises:
         InputError: an input is missing, unfinished or of another form, ``out`` is taken, or no answer fits.
         WorkError: no row is left, the disk is full, or the splits leak.
     """
     if recipe.curate.test_share + recipe.curate.validation_share >= 1:
-        raise InputError("curate.test_share and curate.validation_share leave no rows to train on; lower one of them")
+        raise InputError(
+            "curate.test_share and curate.validation_share leave nothing to train on; lower them"
+        )
     if clips is not None:
         require_complete(clips, "clips", "collect")
     answers: AnswerLog | AnswerList
@@ -89,148 +96,192 @@ def curate(
     return out
 
 
-def _hash(clip: Clip) -> Hash:
-    try:
-        return frame_hash(clip.frames[-1])
-    except OSError as error:
-        raise InputError(
-            f"clip {clip.clip_id}: its last frame is no image ({error}); collect it again"
-        ) from error
-
-
-def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[tuple[str, str, Clip | None]]:
-    """(name of the answers, drive, clip) in a fixed order; without clips in the answers' own order."""
+def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[_Visit]:
+    """Every clip with its answers; without clips every answered video, in the order of the answers."""
     if clips is None:
         for name in answers.places:
-            yield name, drive_of_video(name), None
+            yield _Visit(name, drive_of_video(name), None, Now(), list(answers.answers(name)))
         return
     for clip in read_clips(clips):
-        yield answers.name_of(clip), clip.drive_id, clip
+        name = answers.name_of(clip)
+        yield _Visit(name, clip.drive_id, clip, evidence_now(clip), list(answers.answers(name)))
+
+
+class _Visit(NamedTuple):
+    """One clip and the answers to it."""
+
+    name: str
+    drive_id: str
+    clip: Clip | None
+    now: Now
+    answers: list[RawAnswer]
+
+
+@dataclass
+class _Seen:
+    """What stays in memory of all rows between the two passes."""
+
+    hashes: list[Hash] = field(default_factory=list)
+    hashed_drives: list[str] = field(default_factory=list)
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    """(drive, risk) of the rows that are not quarantined so far."""
+    names: set[str] = field(default_factory=set)
+    counts: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    written: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    measured: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, row: Row, drive_id: str) -> None:
+        """Count one judged row."""
+        if row.report is None or row.quarantine is not None:
+            return
+        parameters = row.report.driving_parameters
+        self.rows.append((drive_id, parameters.risk_factor))
+        for parameter in collapse_rule.parameters:
+            value, after = row.read_values[parameter], getattr(parameters, parameter)
+            if value is not None:
+                self.counts[parameter][value] += 1
+                self.written[parameter, value][json.dumps(row.raw_values.get(parameter))] += 1
+            if parameter in row.confirmed and after is not None:
+                self.measured[parameter].append(after)
+
+    def collapses(self) -> dict[tuple[str, int], Collapse]:
+        """Values that stand too often, by parameter and value."""
+        return {
+            (found.parameter, found.value): replace(
+                found, written=self.written[found.parameter, found.value].most_common(1)[0][0]
+            )
+            for parameter in collapse_rule.parameters
+            for found in collapse_rule.check(parameter, self.counts[parameter], self.measured[parameter])
+        }
+
+    def look_alikes(self) -> set[tuple[str, str]]:
+        """Pairs of different drives with nearly the same last frame."""
+        drives = self.hashed_drives
+        pairs = (sorted((drives[i], drives[j])) for i, j in alike(self.hashes))
+        return {(first, second) for first, second in pairs if first != second}
+
+
+def _judge(task: tuple[bytes | None, str, Now, list[RawAnswer]]) -> tuple[Hash | None, list[Row]]:
+    """First pass over one clip: the hash of its last frame, and its answers held against the evidence."""
+    frame, clip_id, now, answers = task
+    try:
+        frame_bits = frame_hash(frame) if frame is not None else None
+    except OSError as error:
+        raise InputError(f"clip {clip_id}: its last frame is no image ({error}); collect it again") from error
+    return frame_bits, [judge(answer, now) for answer in answers]
+
+
+def _settle(task: tuple[list[str], Now, dict[tuple[str, int], Collapse]]) -> list[Row]:
+    """Second pass over one clip: its judged rows made consistent."""
+    lines, now, collapses = task
+    return [settle(Row.from_json(line), now, collapses) for line in lines]
 
 
 def _curate(
     recipe: Recipe, answers: AnswerLog | AnswerList, clips: Path | None, out: Path, work: Path
 ) -> dict[str, Any]:
-    quality = Quality()
-    entries: dict[int, _Entry] = {}
-    counts: dict[str, Counter[int]] = defaultdict(Counter)
-    written: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-    measured: dict[str, list[float]] = defaultdict(list)
-    visited: set[str] = set()
-    hashes: list[Hash] = []
-    hashed_drives: list[str] = []
-    judged_path = work / "judged.jsonl"
-    with judged_path.open("w") as judged, progress(len(answers), "checking answers") as advance:
-        for name, drive_id, clip in _visit(answers, clips):
-            now = evidence_now(clip) if clip else Now()
-            visited.add(name)
-            if clip is not None:
-                hashes.append(_hash(clip))
-                hashed_drives.append(drive_id)
-            answered = False
-            for answer in answers.answers(name):
-                answered = True
-                row = judge(answer, now)
-                entries[row.row] = _Entry(drive_id, None)
-                if row.report is not None and row.quarantine is None:
-                    for parameter in collapse_rule.parameters:
-                        value = row.read_values[parameter]
-                        if value is not None:
-                            counts[parameter][value] += 1
-                            written[parameter, value][json.dumps(row.raw_values.get(parameter))] += 1
-                        if parameter in row.confirmed:
-                            after = getattr(row.report.driving_parameters, parameter)
-                            if after is not None:
-                                measured[parameter].append(after)
-                    entries[row.row].risk = row.report.driving_parameters.risk_factor
-                judged.write(row.to_json() + "\n")
-                advance()
-            if not answered:
-                quality.unanswered(name)
-    for name in answers.places:
-        if name not in visited:
-            for answer in answers.answers(name):
-                quality.without_clip(answer.row, name)
-    if not entries:
-        raise InputError(
-            "none of the answers speaks of one of the clips; are these the clips that were annotated?"
-        )
-    collapses = {
-        (found.parameter, found.value): replace(
-            found, written=written[found.parameter, found.value].most_common(1)[0][0]
-        )
-        for parameter in collapse_rule.parameters
-        for found in collapse_rule.check(parameter, counts[parameter], measured[parameter])
-    }
-    quality.collapses(collapses.values())
-    kept = [(entry.drive_id, entry.risk) for entry in entries.values() if entry.risk is not None]
-    pairs = {
-        (hashed_drives[i], hashed_drives[j]) for i, j in alike(hashes) if hashed_drives[i] != hashed_drives[j]
-    }
-    quality.look_alikes = sorted(pairs)
-    groups = group_drives({*hashed_drives, *(entry.drive_id for entry in entries.values())}, pairs)
-    shares = {"validation": recipe.curate.validation_share, "test": recipe.curate.test_share}
-    splits = assign_splits(kept, groups, shares, recipe.curate.seed)
-    summary = _write_all(answers, clips, judged_path, collapses, splits, groups, quality, out, work)
-    write_page(out, quality)
-    return summary
-
-
-def _write_all(
-    answers: AnswerLog | AnswerList,
-    clips: Path | None,
-    judged_path: Path,
-    collapses: dict[tuple[str, int], Collapse],
-    splits: dict[str, str],
-    groups: dict[str, str],
-    quality: Quality,
-    out: Path,
-    work: Path,
-) -> dict[str, Any]:
-    """Second step for every row, then into the dataset or the quarantine, and counted."""
-    written: list[tuple[str, str, str]] = []
-    with (
-        judged_path.open() as judged,
-        atomic_open(out / QUARANTINE) as quarantine,
-        DatasetWriter(work / "arrow") as writer,
-        progress(len(answers), "writing rows") as advance,
-    ):
-        for name, drive_id, clip in _visit(answers, clips):
-            now = evidence_now(clip) if clip else Now()
-            for _ in answers.places.get(name, ()):
-                row = settle(Row.from_json(judged.readline()), now, collapses)
-                split = None
-                if row.quarantine is not None:
-                    record = {
-                        "row": row.row,
-                        "clip_id": row.clip_id,
-                        "rule": row.quarantine.rule,
-                        "reason": row.quarantine.message,
-                    }
-                    quarantine.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-                else:
-                    split = splits[drive_id]
-                    writer.add(split, row, drive_id, clip)
-                    written.append((row.clip_id, drive_id, split))
-                quality.add(row, split, drive_id, clip)
-                advance()
-        for row_number, name in quality.rows_without_clip:
-            record = {
-                "row": row_number,
-                "clip_id": name,
-                "rule": "no_clip",
-                "reason": "the clips hold no such clip",
-            }
-            quarantine.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    quality, seen = Quality(), _Seen()
+    judged = work / "judged.jsonl"
+    with workers(len(answers)) as pool:
+        _judge_all(answers, clips, judged, pool, quality, seen)
+        if quality.unread == len(answers):
+            raise InputError(
+                "none of the answers speaks of one of the clips; are these the clips that were annotated?"
+            )
+        collapses = seen.collapses()
+        quality.collapsed = list(collapses.values())
+        pairs = seen.look_alikes()
+        quality.look_alikes = sorted(pairs)
+        groups = group_drives({*seen.hashed_drives, *(drive for drive, _ in seen.rows)}, pairs)
+        shares = {"validation": recipe.curate.validation_share, "test": recipe.curate.test_share}
+        splits = assign_splits(seen.rows, groups, shares, recipe.curate.seed)
+        written = _write_all(answers, clips, judged, collapses, splits, quality, out, work, pool)
     check_no_leak(written, groups)
     if not written:
         raise WorkError(
             f"{out}: every answer was quarantined; quarantine.jsonl there says why "
             f"(the commonest: {quality.commonest()})"
         )
-    writer.save(out / DATASET)
     write_text(out / DATASET / "README.md", dataset_card(quality))
     write_json(out / "quality.json", quality.as_json())
+    write_page(out, quality)
     if clips is None:
         say("no clips were given: the rows hold no images, and nothing could be held against evidence")
     return quality.summary()
+
+
+def _judge_all(
+    answers: AnswerLog | AnswerList,
+    clips: Path | None,
+    judged: Path,
+    pool: Workers,
+    quality: Quality,
+    seen: _Seen,
+) -> None:
+    """First pass over all clips; the judged rows go to a file, one line each."""
+    with judged.open("w") as file, progress(len(answers), "checking answers") as advance:
+        for batch in batches(_visit(answers, clips)):
+            tasks = [
+                (visit.clip.frames[-1] if visit.clip else None, visit.name, visit.now, visit.answers)
+                for visit in batch
+            ]
+            for visit, (frame_bits, rows) in zip(batch, pool.map(_judge, tasks), strict=True):
+                seen.names.add(visit.name)
+                if frame_bits is not None:
+                    seen.hashes.append(frame_bits)
+                    seen.hashed_drives.append(visit.drive_id)
+                for row in rows:
+                    seen.add(row, visit.drive_id)
+                    file.write(row.to_json() + "\n")
+                if not rows:
+                    quality.clips_without_answer.append(visit.name)
+                advance(len(rows))
+    for name in answers.places:
+        if name not in seen.names:
+            quality.rows_without_clip.extend((answer.row, name) for answer in answers.answers(name))
+
+
+def _write_all(
+    answers: AnswerLog | AnswerList,
+    clips: Path | None,
+    judged: Path,
+    collapses: dict[tuple[str, int], Collapse],
+    splits: dict[str, str],
+    quality: Quality,
+    out: Path,
+    work: Path,
+    pool: Workers,
+) -> list[tuple[str, str, str]]:
+    """Second pass over all clips: rows settled, written or quarantined; returns (clip, drive, split)."""
+    written: list[tuple[str, str, str]] = []
+    with (
+        judged.open() as lines,
+        atomic_open(out / QUARANTINE) as quarantine,
+        DatasetWriter(work / "arrow") as writer,
+        progress(len(answers), "writing rows") as advance,
+    ):
+        for batch in batches(_visit(answers, clips)):
+            tasks = [([lines.readline() for _ in visit.answers], visit.now, collapses) for visit in batch]
+            for visit, rows in zip(batch, pool.map(_settle, tasks), strict=True):
+                for row in rows:
+                    split = None
+                    if row.quarantine is not None:
+                        quarantine.write(
+                            _quarantined(row.row, row.clip_id, row.quarantine.rule, row.quarantine.message)
+                        )
+                    else:
+                        split = splits[visit.drive_id]
+                        writer.add(split, row, visit.drive_id, visit.clip)
+                        written.append((row.clip_id, visit.drive_id, split))
+                    quality.add(row, split, visit.drive_id, visit.clip)
+                advance(len(rows))
+        for row_number, name in quality.rows_without_clip:
+            quarantine.write(_quarantined(row_number, name, "no_clip", "the clips hold no such clip"))
+    if written:
+        writer.save(out / DATASET)
+    return written
+
+
+def _quarantined(row: int, clip_id: str, rule: str, reason: str) -> bytes:
+    record = {"row": row, "clip_id": clip_id, "rule": rule, "reason": reason}
+    return json.dumps(record, ensure_ascii=False).encode() + b"\n"

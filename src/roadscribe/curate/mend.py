@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from roadscribe.answers.prose import cut_at_sentence
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
@@ -21,7 +22,14 @@ from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
 from roadscribe.curate.rules.prose import PROSE_RULES, sentences
 from roadscribe.curate.rules.rule import null_of
-from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, Finding
+from roadscribe.report import (
+    MAX_RISK_CHARS,
+    MAX_SCENE_CHARS,
+    PARAMETERS,
+    DrivingParameters,
+    DrivingReport,
+    Finding,
+)
 from roadscribe.report_text import parse_answer
 
 MIN_SCENE_WORDS = 6
@@ -155,6 +163,8 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
             row.findings.append(finding_or_none)
     scene = mend_paragraph(report.scene_description, parameters, now, row.findings)
     points = [mend_point(point, parameters, now, row.findings) for point in report.risk_assessment]
+    scene = _fitted(scene, MAX_SCENE_CHARS, row.findings)
+    points = [_fitted(point, MAX_RISK_CHARS, row.findings) for point in points]
     kept = list(dict.fromkeys(point for point in points if point))
     if len(scene.split()) < MIN_SCENE_WORDS:
         return _out(
@@ -177,6 +187,15 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
         scene_description=scene, driving_parameters=parameters, risk_assessment=tuple(kept)
     )
     return row
+
+
+def _fitted(text: str, max_chars: int, findings: list[Finding]) -> str:
+    """Mended prose within its bound again: "60 mph" is shorter than "97 km/h"."""
+    kept, left_out = cut_at_sentence(text, max_chars)
+    if left_out:
+        message = f"mending made it longer than {max_chars} characters; its last sentences are left out"
+        findings.append(Finding(rule="form.length", before=left_out, after=kept or None, message=message))
+    return kept
 
 
 def mend_paragraph(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:

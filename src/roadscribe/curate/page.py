@@ -14,8 +14,10 @@ from PIL import Image
 from roadscribe.artifacts import write_text
 from roadscribe.curate.quality import Example, Quality, counted
 from roadscribe.curate.rules import RULES
+from roadscribe.curate.rules.collapse import MEASURED
 from roadscribe.report import PARAMETERS, Finding
 
+_BY_ID = {rule.id: rule for rule in RULES}
 THUMBNAIL_PX = 288
 BARS = 8
 """Values a parameter's distribution shows; the rest is summed up."""
@@ -32,7 +34,8 @@ def write_page(out: Path, quality: Quality) -> None:
         summary=quality.summary(),
         values=quality.values,
         total_values=sum(quality.values.values()),
-        rules=_rule_table(quality),
+        rules=_rule_table(quality, of_rules=True),
+        readings=_rule_table(quality, of_rules=False),
         collapses=quality.collapsed,
         splits=quality.as_json()["splits"],
         distributions=[_distribution(quality, parameter) for parameter in PARAMETERS],
@@ -41,43 +44,70 @@ def write_page(out: Path, quality: Quality) -> None:
         ],
         suspicious=[_shown(item) for item in quality.suspicious()],
         without_clip=quality.rows_without_clip,
+        told=_told,
         unanswered=quality.clips_without_answer,
     )
     write_text(out / "quality.html", page)
 
 
-def _rule_table(quality: Quality) -> list[dict[str, Any]]:
-    known = {rule.id: rule for rule in RULES}
+READ_AS = {
+    "units": "A number in another unit, converted.",
+    "approximate": "A number given as approximate, taken as it is.",
+    "range": "A range, taken at its middle.",
+    "vocabulary": "Another word for a value, or one that was not understood.",
+    "collapsed": "Several values in one, of which one could be taken.",
+    "conflict": "Two values that exclude each other.",
+    "absent": "The teacher says that it cannot tell.",
+    "form": "Form, sections and length of the answer.",
+}
+"""What the parser's findings are about, by the first part of their id."""
+
+
+def _rule_table(quality: Quality, of_rules: bool) -> list[dict[str, Any]]:
+    """Lines of the table of rules, or of the parser's findings, the most frequent first."""
     table = []
     for rule_id, count in sorted(quality.rules.items(), key=lambda item: (-item[1].rows, item[0])):
-        rule = known.get(rule_id)
+        rule = _BY_ID.get(rule_id)
+        if (rule is not None) != of_rules:
+            continue
+        claim = rule.claim if rule else READ_AS.get(rule_id.partition(".")[0], "")
         table.append(
-            {
-                "id": rule_id,
-                "severity": rule.severity if rule else "info",
-                "claim": rule.claim if rule else "Form of the answer, as the parser read it.",
-                "count": count,
-            }
+            {"id": rule_id, "severity": rule.severity if rule else "info", "claim": claim, "count": count}
         )
     return table
 
 
 def _distribution(quality: Quality, parameter: str) -> dict[str, Any]:
-    before, after = counted(quality.before[parameter]), counted(quality.after[parameter])
-    top = [name for name, _ in (Counter(before) + Counter(after)).most_common(BARS)]
-    totals = max(1, sum(before.values())), max(1, sum(after.values()))
+    before, after = quality.before[parameter], quality.after[parameter]
+    if parameter in MEASURED:
+        named = _binned(before), _binned(after)
+        shown = sorted(
+            set(named[0]) | set(named[1]), key=lambda name: int(name.split()[0]) if name != "null" else 999
+        )
+    else:
+        named = counted(before), counted(after)
+        shown = [name for name, _ in (Counter(named[0]) + Counter(named[1])).most_common(BARS)]
+    totals = [max(1, sum(counts.values())) for counts in named]
     bars = [
         {
             "value": name,
-            "before": before.get(name, 0),
-            "after": after.get(name, 0),
-            "before_share": 100 * before.get(name, 0) / totals[0],
-            "after_share": 100 * after.get(name, 0) / totals[1],
+            "before": named[0].get(name, 0),
+            "after": named[1].get(name, 0),
+            "before_share": 100 * named[0].get(name, 0) / totals[0],
+            "after_share": 100 * named[1].get(name, 0) / totals[1],
         }
-        for name in top
+        for name in shown
     ]
-    rest = len(set(before) | set(after)) - len(top)
-    return {"parameter": parameter, "bars": bars, "rest": rest}
+    return {"parameter": parameter, "bars": bars, "rest": len(set(named[0]) | set(named[1])) - len(shown)}
+
+
+def _binned(counts: Counter[Any]) -> dict[str, int]:
+    """Measurements counted in steps of ten; 0 stands alone: a car that stands is a case of its own."""
+    bins: Counter[str] = Counter()
+    for value, count in counts.items():
+        ten = None if not value else value // 10 * 10
+        bins["null" if value is None else "0" if ten is None else f"{ten or 1} to {ten + 9}"] += count
+    return dict(bins)
 
 
 def _examples(quality: Quality) -> list[tuple[str, list[Example]]]:

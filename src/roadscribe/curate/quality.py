@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,6 +56,7 @@ class Quality:
     read: int = 0
     kept: int = 0
     changed: int = 0
+    """Kept rows in which a rule corrected something; converted units and synonyms do not count."""
     quarantined: int = 0
     values: Counter[str] = field(default_factory=Counter)
     rules: dict[str, RuleCount] = field(default_factory=lambda: defaultdict(RuleCount))
@@ -73,17 +73,10 @@ class Quality:
     collapsed: list[Collapse] = field(default_factory=list)
     _suspicious: list[tuple[int, int, Example]] = field(default_factory=list)
 
-    def unanswered(self, clip_id: str) -> None:
-        """A clip to which there is no answer."""
-        self.clips_without_answer.append(clip_id)
-
-    def without_clip(self, row: int, name: str) -> None:
-        """An answer whose clip is missing."""
-        self.rows_without_clip.append((row, name))
-
-    def collapses(self, found: Iterable[Collapse]) -> None:
-        """Values that stand too often over the whole dataset."""
-        self.collapsed = list(found)
+    @property
+    def unread(self) -> int:
+        """Answers whose clip is missing."""
+        return len(self.rows_without_clip)
 
     def add(self, row: Row, split: str | None, drive_id: str, clip: Clip | None) -> None:
         """Count one settled row; ``split`` is None when it was quarantined."""
@@ -99,7 +92,10 @@ class Quality:
         elif row.report is not None and split is not None:
             self.kept += 1
             values = row.report.driving_parameters.model_dump()
-            self.changed += any(finding.before != finding.after for finding in row.findings)
+            self.changed += any(
+                SEVERITY_OF.get(finding.rule, "info") != "info" and finding.before != finding.after
+                for finding in row.findings
+            )
             for parameter, value in values.items():
                 self.after[parameter][value] += 1
                 read = row.read_values[parameter]
@@ -177,10 +173,10 @@ class Quality:
     def summary(self) -> dict[str, Any]:
         """The figures a manifest holds."""
         return {
-            "rows_read": self.read + len(self.rows_without_clip),
+            "rows_read": self.read + self.unread,
             "rows_kept": self.kept,
             "rows_changed": self.changed,
-            "rows_quarantined": self.quarantined + len(self.rows_without_clip),
+            "rows_quarantined": self.quarantined + self.unread,
             "splits": {split: sum(risks.values()) for split, risks in sorted(self.splits.items())},
         }
 
@@ -228,8 +224,8 @@ class Quality:
 
 
 def _said(row: Row, parameter: str) -> bool:
-    """Whether the teacher wrote something for a parameter that ended up null."""
-    return any(finding.parameter == parameter for finding in row.findings)
+    """Whether the teacher said something for a parameter that is null, other than that it cannot tell."""
+    return any(f.parameter == parameter and not f.rule.startswith("absent.") for f in row.findings)
 
 
 def counted(counter: Counter[Any]) -> dict[str, int]:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from roadscribe.report_text import parse_answer
 
 from roadscribe.artifacts import atomic_open
 from roadscribe.errors import InputError
 from roadscribe.evaluate.scores import Value, Values, correct_flags
 from roadscribe.report import PARAMETERS, VOCABULARY, holds_schema
+from roadscribe.report_text import parse_answer
 
 CONTROL_WORDS = {
     "none": "",
@@ -70,22 +70,24 @@ class Prediction:
 def stated_values(text: str) -> Values:
     """The parameters that ``text`` states, as canonical values; missing and illegible ones are absent.
 
-    Saying that something cannot be told (null, "not visible") is a statement. Leaving the key out, or writing
-    something that cannot be understood ("slow" for a speed), is none, although both are read as null.
+    Saying that something cannot be told (null, "not visible") is a statement. Leaving the key out, an empty
+    value, or one that cannot be understood ("slow" for a speed) is none, although all are read as null.
     """
     answer = parse_answer(text)
-    unread = {
-        finding.parameter
-        for finding in answer.findings
-        if finding.after in (None, "unknown") and not finding.rule.startswith("absent.")
+    why_null = {finding.parameter: finding.rule for finding in answer.findings}
+    return {
+        name: answer.parameters[name]
+        for name in answer.found_parameters
+        if answer.parameters[name] not in (None, "unknown")
+        or name not in why_null  # the report's own form, in which null stands for itself
+        or (why_null[name] == f"absent.{name}" and answer.raw_values[name] not in ("", [], {}))
     }
-    return {name: answer.parameters[name] for name in PARAMETERS if name not in unread}
 
 
 def prose(text: str) -> tuple[str, list[str]]:
     """The scene description and the points of the risk assessment, as far as ``text`` has them."""
     answer = parse_answer(text)
-    return answer.scene_description or "", list(answer.risk_assessment)
+    return answer.scene_description, list(answer.risk_assessment)
 
 
 def predict(

@@ -1,7 +1,7 @@
 """The stage `collect`: samples the same frames from every video and keeps them as the clips artifact.
 
-Videos are decoded by one process a core, in the order of `find_videos`; clips become Parquet shards that appear
-whole. The same footage and recipe give the same files, however often the run was stopped on the way.
+Videos are decoded by one process a core, in the order of `find_videos`; clips become Parquet shards that
+appear whole. The same footage and recipe give the same files, however often the run was stopped on the way.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from PIL import Image
 
-from roadscribe.artifacts import KeyedLog, disk_errors, finish, open_output, read_json, write_bytes
+from roadscribe.artifacts import MANIFEST, KeyedLog, disk_errors, finish, open_output, write_bytes
 from roadscribe.clip import Clip, Evidence, Provenance, clips_to_table
-from roadscribe.errors import InputError, RoadscribeError, WorkError
-from roadscribe.footage.packets import file_size, opened, printable
+from roadscribe.errors import InputError, WorkError
+from roadscribe.footage.packets import file_size, opened, printable, reason
 from roadscribe.footage.sampling import SAME_MOMENT_S, VideoInfo, probe, read_frames, sample_times
-from roadscribe.footage.sources import SourceVideo, find_videos
+from roadscribe.footage.sources import SourceVideo, find_videos, real_path
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Footage, Recipe
 
@@ -44,8 +43,8 @@ SHARD_BYTES = 64_000_000
 ROWS_AT_ONCE = 16
 """Clips in a row group: what a reader must hold in memory."""
 
-WORTH_PROCESSES = 4
-"""Fewer videos than this are sampled here: starting processes takes longer."""
+SECONDS_A_FILE, SECONDS_A_MB, SECONDS_TO_START = 0.02, 0.03, 4.0
+"""Sampling takes about this long; work shorter than it takes to start processes is done in this one."""
 
 
 def collect(
@@ -81,14 +80,16 @@ def collect(
             clips = _write_clips(videos, out, recipe.footage, skipped)
             reasons = [record["reason"] for record in skipped.records.values()]
         if not clips:
-            for path in out.iterdir():
-                path.unlink()
-            out.rmdir()
-            raise InputError(reasons[0] if len(videos) == 1 else f"none of {len(videos)} videos: {reasons[0]}")
+            for name in (SKIPPED, MANIFEST):
+                (out / name).unlink()
+            several = f"none of the {len(videos)} videos gives a clip; the first: " if len(videos) > 1 else ""
+            raise InputError(several + reasons[0])
         drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
         finish(out, clips=clips, drives=drives, videos=len(videos), skipped=len(reasons))
     if reasons:
-        say(f"{len(reasons)} of {len(videos)} videos left out, listed in {out / SKIPPED}; first: {reasons[0]}")
+        say(
+            f"{len(reasons)} of {len(videos)} videos left out, listed in {out / SKIPPED}; first: {reasons[0]}"
+        )
     return out
 
 
@@ -103,8 +104,8 @@ def clip_from_video(
 ) -> Clip:
     """The clip of one video: the frames at the recipe's moments of its window, as JPEG.
 
-    The window ends at ``footage.end_s`` (None: at the last frame; by the rule ``start`` at the last frame's end)
-    and is ``footage.window_s`` long (None: from the first frame on).
+    The window ends at ``footage.end_s`` (None: at the last frame; by the rule ``start`` at the last frame's
+    end) and is ``footage.window_s`` long (None: from the first frame on).
 
     Args:
         path: the video.
@@ -117,10 +118,15 @@ def clip_from_video(
     Raises:
         InputError: as `sampling.probe` and `sampling.read_frames`; or the video is shorter than the window.
     """
-    info = probe(path, max_file_mb=footage.max_file_mb)
-    start_s, end_s = window(info, footage)
-    times = sample_times(footage.rule, footage.frames, start_s, end_s)
-    frames = read_frames(info, times, footage.max_pixels)
+    try:
+        info = probe(path, max_file_mb=footage.max_file_mb)
+        times = sample_times(footage.rule, footage.frames, *window(info, footage))
+        frames = read_frames(info, times, footage.max_pixels)
+        provenance = Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path))
+    except OSError as error:
+        raise InputError(
+            f"{printable(path)}: cannot be read ({reason(error)}); copy the file again"
+        ) from error
     width, height = frames[0].image.size
     name = clip_id or printable(path.stem)
     return Clip(
@@ -132,7 +138,7 @@ def clip_from_video(
         width=width,
         height=height,
         evidence=evidence or Evidence(),
-        provenance=Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path)),
+        provenance=provenance,
     )
 
 
@@ -150,7 +156,9 @@ def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
         end_s = info.duration_s if footage.rule == "start" else float(info.times_s[-1])
     else:
         if footage.end_s > info.duration_s + SAME_MOMENT_S:
-            raise InputError(f"{name}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s")
+            raise InputError(
+                f"{name}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s"
+            )
         end_s = min(footage.end_s, info.duration_s)
     if footage.window_s is None:
         return 0.0, end_s
@@ -186,8 +194,10 @@ def _check_named(inputs: Sequence[Path], footage: Footage) -> None:
 def _check_apart(inputs: Sequence[Path], out: Path) -> None:
     """Footage within the output folder could be deleted by --overwrite."""
     for path in inputs:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise InputError(f"{printable(path)}: lies in the output folder {printable(out)}; give another --out")
+        if real_path(path).is_relative_to(real_path(out)):
+            raise InputError(
+                f"{printable(path)}: lies in the output folder {printable(out)}; give another --out"
+            )
 
 
 def _origin(inputs: Sequence[Path], videos: list[SourceVideo], recipe: Recipe) -> dict[str, Any]:
@@ -212,9 +222,9 @@ def _write_clips(videos: list[SourceVideo], out: Path, footage: Footage, skipped
     clips = len(kept)
     shard = _Shard(out, len(list(out.glob("clips-*.parquet"))))
     todo = [video for video in videos if video.clip_id not in kept and video.clip_id not in skipped]
-    with progress(len(videos), "sampling frames") as advance:
-        if len(todo) < len(videos):
-            advance(len(videos) - len(todo), "from the earlier run")
+    if len(todo) < len(videos):
+        say(f"{len(videos) - len(todo)} of {len(videos)} videos are done from the earlier run")
+    with progress(len(todo), "sampling frames") as advance:
         for video, result in _sampled(todo, footage):
             if isinstance(result, str):
                 skipped.append(video.clip_id, path=printable(video.path), reason=result)
@@ -227,9 +237,17 @@ def _write_clips(videos: list[SourceVideo], out: Path, footage: Footage, skipped
 
 
 def _kept_ids(out: Path) -> set[str]:
-    """The clips that whole shards of an earlier run hold."""
-    shards = sorted(out.glob("clips-*.parquet"))
-    return {name for shard in shards for name in pq.read_table(shard, columns=["clip_id"])["clip_id"].to_pylist()}
+    """The clips that the shards of an earlier run hold."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept: set[str] = set()
+    for shard in out.glob("clips-*.parquet"):
+        try:
+            kept.update(pq.read_table(shard, columns=["clip_id"])["clip_id"].to_pylist())
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise InputError(f"{shard}: not a shard of clips ({reason(error)}); use --overwrite") from error
+    return kept
 
 
 class _Shard:
@@ -249,10 +267,15 @@ class _Shard:
 
     def write(self) -> None:
         """Write what is kept as one file, whole or not at all."""
+        # Here, not above: the worker processes do without it.
+        import pyarrow.parquet as pq
+
         if self._clips:
             buffer = io.BytesIO()
             # Frames are JPEG already; packing them again would only cost time.
-            pq.write_table(clips_to_table(self._clips), buffer, row_group_size=ROWS_AT_ONCE, compression="none")
+            pq.write_table(
+                clips_to_table(self._clips), buffer, row_group_size=ROWS_AT_ONCE, compression="none"
+            )
             write_bytes(self._out / f"clips-{self._number:05d}.parquet", buffer.getvalue())
             self._number, self._clips, self._bytes = self._number + 1, [], 0
 
@@ -278,7 +301,9 @@ def _sample(video: SourceVideo, footage: Footage) -> Clip | str:
 def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[SourceVideo, Clip | str]]:
     """Every video with its clip, in order; only as many at a time as keep the cores busy."""
     workers = min(_cores(), len(videos))
-    if workers < 2 or len(videos) < WORTH_PROCESSES:
+    megabytes = sum(video.path.stat().st_size for video in videos if video.path.is_file()) / 1e6
+    seconds = SECONDS_A_FILE * len(videos) + SECONDS_A_MB * megabytes
+    if workers < 2 or seconds < SECONDS_TO_START:
         for video in videos:
             yield video, _sample(video, footage)
         return
@@ -297,6 +322,41 @@ def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[Sour
         except BrokenProcessPool as error:
             names = ", ".join(printable(video.path) for video, _ in list(running)[: workers + 1])
             raise WorkError(
-                f"a decoder process died on one of {names} (not enough memory, or a file that breaks FFmpeg); "
+                f"a decoder process died on one of {names} (out of memory, or a file that breaks FFmpeg); "
                 "move that file away and run again with --resume"
             ) from error
+
+
+@contextmanager
+def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes that end with this one, whichever way it ends."""
+    before = set(active_children())
+    # Not forked: this process may hold threads (a bar, a model), and a fork would copy their locks.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
+    try:
+        yield pool
+        pool.shutdown()
+    except BaseException:
+        # What they work on is of no use any more; waiting for it would make Ctrl-C slow.
+        for process in set(active_children()) - before:
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
+def _begin_worker() -> None:
+    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed outright cannot end its workers, and they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

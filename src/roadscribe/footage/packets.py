@@ -43,6 +43,9 @@ STRICT_CODECS = ("h264", "hevc")
 """Decoders that are told to fail on damage. The others are left alone: they also stumble over harmless
 oddities that old cameras write (MJPEG headers)."""
 
+WHOLE_PICTURES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Containers whose samples are whole pictures, never one field of an interlaced one."""
+
 CUT_SHORT_S = 1.0
 """A file may end this much before its header says without being called cut short."""
 
@@ -121,14 +124,11 @@ def file_size(path: Path, max_file_mb: int | None = None) -> int:
 
 
 @contextmanager
-def opened(
-    path: Path, *, threads: int = 1, strict: bool = False
-) -> Iterator[tuple[InputContainer, VideoStream]]:
+def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container and its video stream, ready to demux; what FFmpeg raises inside becomes one clear line.
 
     Args:
         path: the file.
-        threads: of the decoder; 0 takes one a core.
         strict: fail on damaged pictures instead of painting over them, where the decoder can tell.
 
     Raises:
@@ -165,8 +165,8 @@ def opened(
             if other is not stream:
                 other.discard = Discard.all
         context.copy_opaque = True
-        context.thread_count = threads
-        context.thread_type = "AUTO"
+        # One thread, so that an error belongs to the packet at hand; `collect` decodes a video a core.
+        context.thread_count = 1
         context.options = limits
         if strict and context.name in STRICT_CODECS:
             context.options = {**limits, "err_detect": "explode"}
@@ -299,28 +299,48 @@ def order_by_times(packets: Packets) -> bool:
 
 
 def order_by_decoding(path: Path, packets: Packets) -> None:
-    """Set the order of the pictures by decoding them all; what cannot be decoded counts as corrupt."""
+    """Set the order of the pictures by decoding them all; damaged ones keep their place, as corrupt."""
     order: list[int] = []
-    with opened(path, threads=0) as (container, stream):
+    lost: list[int] = []
+    with opened(path) as (container, stream):
         context = stream.codec_context
         if context.codec.intra_only:
             packets.order = [number for number, is_shown in enumerate(packets.shown) if is_shown]
             return
         # Only the order is asked for, so the costly last steps of decoding can be left out.
         context.options = {**context.options, "skip_loop_filter": "all", "skip_idct": "all"}
+        frames: list[VideoFrame] = []
         for number, packet in numbered(container.demux(stream)):
             try:
-                order += [number_of(frame) for frame in context.decode(packet) if not frame.is_corrupt]
+                frames += context.decode(packet)
             except av.InvalidDataError:
+                lost.append(number)
+            while frames:
+                frame = frames.pop(0)
                 # A recording cut out of a longer one begins with pictures whose keyframe is missing.
-                if order:
-                    packets.corrupt.append(number)
-        order += [number_of(frame) for frame in _decoded(stream, None) if not frame.is_corrupt]
+                if order or not frame.is_corrupt:
+                    order.append(number_of(frame))
+                if frame.is_corrupt:
+                    packets.corrupt.append(number_of(frame))
+        order += [number_of(frame) for frame in _decoded(stream, None)]
+        if container.format.name in WHOLE_PICTURES and context.name in STRICT_CODECS:
+            lost = sorted(set(range(len(packets.sizes))) - set(order))
+    for number in lost if order else ():
+        if packets.shown[number] and number > order[0] and _is_later(packets, number, order[0]):
+            later = (rank for rank, other in enumerate(order) if _is_later(packets, other, number))
+            order.insert(next(later, len(order)), number)
+            packets.corrupt.append(number)
     packets.order = order
 
 
+def _is_later(packets: Packets, number: int, than: int) -> bool:
+    """Whether one picture is shown after another, as far as their packets tell."""
+    time, other = packets.times[number], packets.times[than]
+    return number > than if time is None or other is None else time > other
+
+
 def presentation_ticks(path: Path, packets: Packets) -> list[int]:
-    """When each picture of ``packets.order`` is shown, in ticks of the stream, ascending.
+    """When each picture of ``packets.order`` is shown, in ticks of the stream, never descending.
 
     Raises:
         InputError: no picture is shown, or the times are missing or run backwards.
@@ -331,7 +351,7 @@ def presentation_ticks(path: Path, packets: Packets) -> list[int]:
     if len(ticks) < len(packets.order):
         # Without presentation times the k-th picture shown has the k-th decoding time.
         ticks = sorted(time for number in packets.order if (time := packets.decode_times[number]) is not None)
-    if len(ticks) < len(packets.order) or any(b <= a for a, b in pairwise(ticks)):
+    if len(ticks) < len(packets.order) or any(b < a for a, b in pairwise(ticks)):
         raise InputError(
             f"{printable(path)}: the times of its frames are missing or run backwards, as in recordings that "
             "were joined byte by byte; convert it with `ffmpeg -i IN OUT.mp4`"

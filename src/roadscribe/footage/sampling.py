@@ -28,6 +28,7 @@ from PIL import Image
 from roadscribe.errors import InputError
 from roadscribe.footage.packets import (
     REPAIR,
+    WHOLE_PICTURES,
     Packets,
     Unexpected,
     file_size,
@@ -51,9 +52,6 @@ SAME_MOMENT_S = 1e-6
 
 READ_ON = 64
 """Packets that are read and thrown away rather than sought over."""
-
-WHOLE_PICTURES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-"""Containers whose samples are whole pictures, never one field of an interlaced one."""
 
 FILTER = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -248,7 +246,7 @@ def _read_pictures(info: VideoInfo, ranks: set[int], size: tuple[int, int]) -> d
                 number = number_of(frame)
                 if frame.is_corrupt or (frame.width, frame.height) != info.stored_size:
                     raise Unexpected(f"its picture changes size or is damaged near {reader.near(number)}")
-                pictures[rank_of[number]] = _upright(frame, size, info.turn)
+                pictures[rank_of[number]] = upright(frame, size, info.turn)
                 wanted.discard(number)
             if wanted:
                 raise Unexpected(f"its frame at {reader.near(min(wanted))} cannot be decoded")
@@ -357,7 +355,7 @@ class _Reader:
         self._open()
 
 
-def _upright(frame: VideoFrame, size: tuple[int, int], turn: Image.Transpose | None) -> Image.Image:
+def upright(frame: VideoFrame, size: tuple[int, int], turn: Image.Transpose | None) -> Image.Image:
     """A decoded picture as RGB (0..255) of this size.
 
     Colour matrix and range are the stream's own; where it names none, FFmpeg's rule holds (BT.601, limited

@@ -62,7 +62,7 @@ class _Found:
         """Names for the clip, from the shortest to one that only a file of the same path can share."""
         relative = self.path.relative_to(self.root)
         stem = relative.with_suffix("")
-        full = [_real(self.root).name, printable(stem.as_posix())]
+        full = [real_path(self.root).name, printable(stem.as_posix())]
         return [printable(stem.name), full[1], "/".join(full), "/".join(full) + self.path.suffix]
 
 
@@ -96,7 +96,7 @@ def find_videos(inputs: Sequence[Path]) -> list[SourceVideo]:
     found: dict[Path, _Found] = {}
     for path in inputs:
         for video in _look_in(path):
-            found.setdefault(_real(video.path), video)
+            found.setdefault(real_path(video.path), video)
     return _called(list(found.values()))
 
 
@@ -123,7 +123,7 @@ def _look_in(path: Path) -> list[_Found]:
 
 def _walk(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[_Found]:
     """Videos in a folder and below it; a linked folder is entered, but never from within itself."""
-    real = _real(folder)
+    real = real_path(folder)
     if real in above:
         return
     if (folder / MANIFEST).is_file():
@@ -191,7 +191,7 @@ def _inside(video: str, folder: Path, where: str) -> PurePosixPath:
     """The path of a manifest's video, refused when it leads out of the manifest's folder."""
     path = PurePosixPath(video)
     try:
-        leaves = path.is_absolute() or not _real(folder / path).is_relative_to(_real(folder))
+        leaves = path.is_absolute() or not real_path(folder / path).is_relative_to(real_path(folder))
     except (OSError, ValueError) as error:
         raise InputError(f"{where}: `video` is no usable path ({reason(error)}); mend the line") from error
     if leaves or ".." in path.parts or not path.name:
@@ -202,7 +202,7 @@ def _inside(video: str, folder: Path, where: str) -> PurePosixPath:
     return path
 
 
-def _real(path: Path) -> Path:
+def real_path(path: Path) -> Path:
     """Where a path leads once links are followed; unlike Path.resolve, a link to itself is no error."""
     return Path(os.path.realpath(path))
 

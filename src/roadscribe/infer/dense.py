@@ -1,9 +1,9 @@
 """Ready-multiplied weights for the CPU: what a 4-bit linear and its adapter compute, as one dense matrix.
 
-A CPU spends most of a decoding step on unpacking 4-bit weights and on the adapter's many small products. The
-weights do not change while a model is in use, so both can be done once. The matrix is exactly the one that the
-4-bit layer unpacks plus the adapter's product, in float32: nothing is rounded to 4 bits again, as merging into
-a 4-bit base would do (peft#2321).
+A CPU spends most of a decoding step on unpacking 4-bit weights and on the adapter's many small products.
+The weights do not change while a model is in use, so both can be done once. The matrix is exactly the one
+that the 4-bit layer unpacks plus the adapter's product, in float32: nothing is rounded to 4 bits again, as
+merging into a 4-bit base would do (peft#2321).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def wants_dense(language_model: Any) -> bool:
 def dense_weight(module: Any, adapter: bool) -> torch.Tensor:
     """The matrix (outputs, inputs) by which a linear, 4-bit or adapted or both, multiplies, in float32."""
     base = base_layer(module)
-    weight = base.weight.data
+    weight: torch.Tensor = base.weight.data
     if isinstance(base, Linear4bit):
         weight = dequantize_4bit(weight, base.weight.quant_state)
     weight = weight.float()

@@ -122,8 +122,8 @@ class _Sequence:
 class ReportEngine:
     """Reports from one model in memory, which must not change while the engine is in use.
 
-    It remembers what it has computed: frames by the digest of their pixels, prompts by their frames, answers by
-    their prompt. Greedy answers to equal questions are equal, so nothing is asked twice.
+    It remembers what it has computed: frames by the digest of their pixels, prompts by their frames, answers
+    by their prompt. Greedy answers to equal questions are equal, so nothing is asked twice.
     """
 
     def __init__(
@@ -187,20 +187,21 @@ class ReportEngine:
         """One report a clip, in order.
 
         Args:
-            clips_frames: the frames of each clip, oldest first; clips may differ in number and size of frames.
+            clips_frames: the frames of each clip, oldest first; clips may differ in their number and size.
             grammar: admit only the report's text form; a finished report then always parses.
             jump_forward: read forced text in one step. Without it the same tokens are read one by one, which
                 is slower and differs in nothing else.
-            remember: keep prompts and answers for the next call (frames are always kept).
+            remember: use and keep prompts and answers of other calls; frames are shared in any case.
         """
         started = time.perf_counter()
         questions = []
         frames_of: dict[_Question, Sequence[Image.Image]] = {}
         for frames in clips_frames:
-            question = _Question(tuple(_digest(frame) for frame in frames), grammar)
+            question = _Question(tuple(frame_digest(frame) for frame in frames), grammar)
             questions.append(question)
             frames_of.setdefault(question, frames)
-        answers = {question: self._answers[question] for question in frames_of if question in self._answers}
+        known = self._answers if remember else {}
+        answers = {question: known[question] for question in frames_of if question in known}
         waiting = [question for question in frames_of if question not in answers]
         with self._computing():
             for sequence in self._run(waiting, frames_of, jump_forward, remember):
@@ -236,7 +237,7 @@ class ReportEngine:
         jump_forward: bool,
         remember: bool,
     ) -> Iterator[_Sequence]:
-        """Answer all questions, yielding each as it is done; a free place is given to the next one at once."""
+        """Answer all questions, yielding each as it is done; the next one takes its place at once."""
         weight = self._language.embed_tokens.weight
         rows = min(self._batch_size, len(waiting))
         cache = PackedCache(self._language.config, rows, 0, weight.dtype, weight.device)
@@ -268,18 +269,18 @@ class ReportEngine:
             mm_token_type_ids=text["mm_token_type_ids"].to(device),
             image_grid_thw=text["image_grid_thw"],
         )
-        prefix = self._prefixes.get(question.frames)
+        prefix = self._prefixes.get(question.frames) if remember else None
         if prefix is None:
             cache.begin_prompt(ids.shape[1])
             features = self._see(question.frames, frames, text["image_grid_thw"])
             logits = self._read_prompt(ids, positions, features, cache)
             if remember:
-                prefix = cache.store(logits)
-                self._prefixes.put(question.frames, prefix)
+                self._prefixes.put(question.frames, cache.store(logits))
         else:
             cache.restore(prefix)
             logits = prefix.logits
-        sequence = _Sequence(question, int(positions.max()) + 1, self._new_state() if question.grammar else None)
+        state = self._new_state() if question.grammar else None
+        sequence = _Sequence(question, int(positions.max()) + 1, state)
         self._force(sequence)
         if not sequence.unread:
             self._choose([sequence], logits[None])
@@ -292,20 +293,23 @@ class ReportEngine:
 
         ``grids``: (frames, 3), patches in time, rows and columns.
         """
-        seen = {digest: self.features.get(digest) for digest in digests}
+        seen: dict[bytes, FrameFeatures] = {}
         # One of each digest, by grid: the tower takes frames of one size in one batch.
         unseen: dict[tuple[int, ...], dict[bytes, Image.Image]] = {}
         for digest, frame, grid in zip(digests, frames, grids.tolist(), strict=True):
-            if seen[digest] is None:
+            kept = self.features.get(digest)
+            if kept is None:
                 unseen.setdefault(tuple(grid), {})[digest] = frame
+            else:
+                seen[digest] = kept
         for grid, group in unseen.items():
-            digests_left = list(group)
-            for first in range(0, len(group), FRAMES_AT_ONCE):
-                some = digests_left[first : first + FRAMES_AT_ONCE]
+            new = list(group)
+            for first in range(0, len(new), FRAMES_AT_ONCE):
+                some = new[first : first + FRAMES_AT_ONCE]
                 for digest, feature in zip(some, self._look([group[one] for one in some], grid), strict=True):
                     seen[digest] = feature
                     self.features.put(digest, feature)
-        return [feature for digest in digests if (feature := seen[digest]) is not None]
+        return [seen[digest] for digest in digests]
 
     def _look(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
         device = self._language.embed_tokens.weight.device
@@ -316,12 +320,12 @@ class ReportEngine:
         return [FrameFeatures(torch.stack(level)) for level in levels]
 
     def _read_prompt(
-        self, ids: torch.Tensor, positions: torch.Tensor, features: Sequence[FrameFeatures], cache: PackedCache
+        self, ids: torch.Tensor, positions: torch.Tensor, seen: Sequence[FrameFeatures], cache: PackedCache
     ) -> torch.Tensor:
-        """Logits (vocabulary,) of the token after the prompt ``ids`` (1, tokens); its memory goes into the cache."""
+        """Logits (vocabulary,) of the token after a prompt (1, tokens), which goes into the cache."""
         embeddings = self._language.embed_tokens(ids)
         visual = ids == self._base.config.image_token_id
-        levels = torch.cat([feature.levels for feature in features], dim=1).to(embeddings.dtype)
+        levels = torch.cat([frame.levels for frame in seen], dim=1).to(embeddings.dtype)
         embeddings[visual] = levels[0]
         hidden = self._forward(
             embeddings, positions, cache, visual_pos_masks=visual, deepstack_visual_embeds=list(levels[1:])
@@ -366,7 +370,7 @@ class ReportEngine:
 
     def _choose(self, sequences: Sequence[_Sequence], logits: torch.Tensor) -> None:
         """Take the most likely token for each sequence, under the grammar where it has one."""
-        states = [(row, sequence.state) for row, sequence in enumerate(sequences) if sequence.state is not None]
+        states = [(row, one.state) for row, one in enumerate(sequences) if one.state is not None]
         if states:
             bitmask = xgrammar.allocate_token_bitmask(len(sequences), self._vocab_size)
             for row, state in states:
@@ -423,7 +427,7 @@ def stop_tokens(model: Any, processor: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(token for token in tokens if token is not None))
 
 
-def _digest(frame: Image.Image) -> bytes:
+def frame_digest(frame: Image.Image) -> bytes:
     """A frame's pixels in 16 bytes."""
     head = f"{frame.mode} {frame.width}x{frame.height} ".encode()
     return hashlib.blake2b(head + frame.tobytes(), digest_size=16).digest()

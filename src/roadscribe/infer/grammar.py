@@ -27,13 +27,18 @@ from roadscribe.report import (
     prose_pattern,
 )
 
+
 def report_grammar() -> xgrammar.Grammar:
-    """The text form of `report.render` as one grammar: nothing else is admitted, and it ends after a whole report."""
-    head = f"root ::= {_literal(TEXT_HEAD)} prose {_literal(TEXT_SCENE_TO_JSON)}\n{_prose_rule(MAX_SCENE_CHARS)}"
+    """The text form of `report.render` as one grammar: it admits nothing else, and ends after a whole one."""
+    head = (
+        f"root ::= {_literal(TEXT_HEAD)} prose {_literal(TEXT_SCENE_TO_JSON)}\n"
+        f"prose ::= {prose_pattern(MAX_SCENE_CHARS)}"
+    )
     parameters = xgrammar.Grammar.from_json_schema(parameters_json_schema(), any_whitespace=False, indent=2)
     tail = (
         f'root ::= {_literal(TEXT_JSON_TO_RISK)} point ("\\n" point){{0,{MAX_RISK_POINTS - 1}}}\n'
-        f"point ::= {_literal(TEXT_BULLET)} prose\n{_prose_rule(MAX_RISK_CHARS)}"
+        f"point ::= {_literal(TEXT_BULLET)} prose\n"
+        f"prose ::= {prose_pattern(MAX_RISK_CHARS)}"
     )
     return xgrammar.Grammar.concat(
         xgrammar.Grammar.from_ebnf(head), parameters, xgrammar.Grammar.from_ebnf(tail)
@@ -41,12 +46,8 @@ def report_grammar() -> xgrammar.Grammar:
 
 
 def _literal(text: str) -> str:
+    """A text as an EBNF string, whose escapes are those of JSON."""
     return json.dumps(text)
-
-
-def _prose_rule(max_chars: int) -> str:
-    """`prose_pattern` as an EBNF rule: the notations differ in nothing but the blanks between the parts."""
-    return f"prose ::= {prose_pattern(max_chars)}"
 
 
 class ReportGrammar:
@@ -76,9 +77,15 @@ class ReportGrammar:
         """The state before the first token of a report."""
         return ReportState(self, xgrammar.GrammarMatcher(self._compiled))
 
+    def admits(self, text: str) -> bool:
+        """Whether a text is a whole report to the grammar."""
+        matcher = xgrammar.GrammarMatcher(self._compiled)
+        return bool(matcher.accept_string(text) and matcher.is_completed())
+
     def allocate_bitmask(self, rows: int) -> torch.Tensor:
         """A mask of (rows, ceil(vocab_size / 32)) int32 words for `ReportState.fill_bitmask`."""
-        return xgrammar.allocate_token_bitmask(rows, self.vocab_size)
+        bitmask: torch.Tensor = xgrammar.allocate_token_bitmask(rows, self.vocab_size)
+        return bitmask
 
     def _align(self, tail: tuple[int, ...], forced: str, following: str) -> tuple[int, ...]:
         """The tokens of the forced text that the tokenizer would write there, whatever follows it.
@@ -106,9 +113,6 @@ class ReportGrammar:
             return ()
         word = max((place for place in sure if place <= start), default=0)
         encoding = self._tokenizer.encode(text + following[:1], add_special_tokens=False)
-        spans = [
-            (token, span) for token, span in zip(encoding.ids, encoding.offsets, strict=True) if span[1] <= end
-        ]
         place = start
         begun: list[int] = []
         for token in reversed(tail):
@@ -116,7 +120,11 @@ class ReportGrammar:
                 break
             place -= len(self._token_text[token])
             begun.insert(0, token)
-        of_word = [token for token, span in spans if span[0] >= word]
+        of_word = [
+            token
+            for token, (begin, stop) in zip(encoding.ids, encoding.offsets, strict=True)
+            if word <= begin and stop <= end
+        ]
         if place != word or of_word[: len(begun)] != begun:
             return ()
         return tuple(of_word[len(begun) :])

@@ -1,4 +1,4 @@
-"""The engine's memory: keys and values of many sequences of unequal length, and the attention that reads them.
+"""The engine's memory: keys and values of many sequences of unequal length, and the attention over them.
 
 Each step feeds every sequence one new token or a whole forced stretch. All new tokens lie packed in one row,
 so that no linear layer computes padding, and each sequence keeps its own length, so that no cache entry is
@@ -53,7 +53,9 @@ class _Step(NamedTuple):
 class PackedCache:
     """Keys and values of up to ``rows`` sequences; sequence i of the active ones lies in slot i."""
 
-    def __init__(self, text_config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, text_config: Any, rows: int, capacity: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         shape = (
             text_config.num_hidden_layers,
             rows,
@@ -109,7 +111,7 @@ class PackedCache:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the new tokens of one layer, (1, KV heads, tokens, head width); a decoder layer calls this."""
+        """Store a layer's new tokens, (1, KV heads, tokens, head width); the decoder layer calls this."""
         step = self._step
         if step is None:
             slot, tokens = len(self.lengths) - 1, keys.shape[2]
@@ -134,7 +136,8 @@ class PackedCache:
         group = heads // kv_heads
         if step is None:
             keys, values = (part.repeat_interleave(group, dim=1) for part in (keys, values))
-            return scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scaling).transpose(1, 2)
+            attended = scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scaling)
+            return attended.transpose(1, 2)
         all_keys, all_values = self.keys[layer], self.values[layer]
         out = query.new_empty(tokens, heads, width)
         # The queries that share a KV head stand together as rows of one attention problem.
@@ -173,8 +176,8 @@ class PackedCache:
 
     def store(self, logits: torch.Tensor) -> Prefix:
         """A copy of the newest sequence, which has just been read by ``begin_prompt``."""
-        slot, tokens = len(self.lengths) - 1, self.lengths[-1]
-        return Prefix(self.keys[:, slot, :, :tokens].clone(), self.values[:, slot, :, :tokens].clone(), logits)
+        newest = (slice(None), len(self.lengths) - 1, slice(None), slice(self.lengths[-1]))
+        return Prefix(self.keys[newest].clone(), self.values[newest].clone(), logits)
 
     def restore(self, prefix: Prefix) -> None:
         """Take a stored prompt as a new sequence."""

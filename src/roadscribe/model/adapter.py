@@ -96,6 +96,8 @@ def read_adapter(
     here = make_contract(loaded, Footage(**frames), contract.prompt_version)
     require_same(contract, here.model_copy(update={"base": contract.base}))
     config.inference_mode = False
+    # The contract has already held this base against the one in training.
+    config.base_model_name_or_path = None
     model = peft.get_peft_model(loaded.model, config)
     require_keys(folder / WEIGHTS, state, adapter_state(model))
     peft.set_peft_model_state_dict(model, state)

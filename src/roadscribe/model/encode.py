@@ -130,10 +130,9 @@ def _ids(processor: Any, text: str) -> list[int]:
 
 
 def encode_images(processor: Any, images: Sequence[Image.Image]) -> torch.Tensor:
-    """The patches of a list of frames, (patches, 3 x 2 x 16 x 16), normalised by the base's image processor."""
-    patches: torch.Tensor = processor.image_processor(images=list(images), return_tensors="pt")[
-        "pixel_values"
-    ]
+    """The normalised patches of a list of frames, (patches, 3 x 2 x 16 x 16)."""
+    features = processor.image_processor(images=list(images), return_tensors="pt")
+    patches: torch.Tensor = features["pixel_values"]
     return patches
 
 

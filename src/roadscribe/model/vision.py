@@ -62,7 +62,7 @@ class EqualFrameVision(Qwen3VLVisionModel):  # type: ignore[misc]
     """Qwen3-VL's vision tower that tells its attention, once a pass, when all frames have one size."""
 
     def forward(self, hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
-        """``hidden_states`` (patches, values) of the images in ``grid_thw`` (images, 3): time, rows, columns."""
+        """``hidden_states`` (patches, values) of images; ``grid_thw`` (images, 3) is time, rows, columns."""
         grids = {tuple(grid) for grid in grid_thw.tolist()}
         if len(grids) == 1 and not is_flash_attention_requested(self.config):
             (time, _, _) = next(iter(grids))

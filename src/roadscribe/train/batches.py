@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from roadscribe.model.encode import Sample, encode_images, encode_text
@@ -76,7 +77,8 @@ class Collator:
             for row in rows
         ]
         batch: dict[str, Any] = encode_text(self.processor, samples)
-        places, unseen = [], []
+        places: list[ClipPlace] = []
+        unseen: list[Image.Image] = []
         for row, sample in zip(rows, samples, strict=True):
             key = clip_key(row["images"])
             fresh = self.kept is None or key not in self.kept.by_clip
@@ -110,8 +112,8 @@ def visual_features(
     """
     if kept is None:
         with torch.no_grad():
-            return model.get_image_features(pixels, grid, return_dict=True)  # type: ignore[no-any-return]
-    grids = grid.split([place.frames for place in places])
+            return model.get_image_features(pixels, grid, return_dict=True)
+    grids = torch.split(grid, [place.frames for place in places])  # type: ignore[no-untyped-call]
     start = 0
     for place, frames in zip(places, grids, strict=True):
         if not place.fresh or pixels is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import os
 import shutil
 import sys
@@ -23,7 +24,7 @@ from roadscribe.model.encode import Sample, encode
 from roadscribe.model.load import LoadedBase, load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
-from roadscribe.recipe import Recipe
+from roadscribe.recipe import Recipe, Train
 from roadscribe.train.batches import KeptFeatures, choose_features, feature_bytes
 from roadscribe.train.data import DatasetFacts, check_rows, open_image, open_rows
 from roadscribe.train.trainer import (
@@ -177,8 +178,7 @@ def _run(
     """Train to the end; the number of optimizer steps and the samples a second of this run."""
     train = recipe.train
     samples_a_step = train.batch_size * train.gradient_accumulation
-    steps_an_epoch = max(1, -(-len(trainer.train_dataset) // samples_a_step))
-    total = train.max_steps if train.max_steps > 0 else max(1, round(steps_an_epoch * train.epochs))
+    total = planned_steps(train, len(trainer.train_dataset))
     if checkpoint is not None:
         say(f"resuming from {checkpoint.name} of {total} steps")
 
@@ -191,11 +191,15 @@ def _run(
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = trainer.state.global_step
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-    seen = min(
-        (done - before) * samples_a_step,
-        round(train.epochs * len(trainer.train_dataset)) if train.max_steps < 0 else 10**12,
-    )
-    return done, round(seen / (time.monotonic() - begun), 3)
+    return done, round((done - before) * samples_a_step / (time.monotonic() - begun), 3)
+
+
+def planned_steps(train: Train, rows: int) -> int:
+    """Optimizer steps of a run over this many rows; a step may go short at an epoch's end."""
+    if train.max_steps > 0:
+        return train.max_steps
+    steps_an_epoch = math.ceil(rows / (train.batch_size * train.gradient_accumulation))
+    return math.ceil(train.epochs * steps_an_epoch)
 
 
 def _answer_logits(model: Any, processor: Any, row: dict[str, Any]) -> torch.Tensor:

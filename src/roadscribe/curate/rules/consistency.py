@@ -6,7 +6,7 @@ Signature: ``(report: DrivingParameters, now: Now) -> Finding | None``, as for t
 from __future__ import annotations
 
 from roadscribe.curate.now import Now
-from roadscribe.curate.rules.evidence import ParameterCheck, corrected
+from roadscribe.curate.rules.evidence import ParameterCheck, corrected, vehicles_ahead
 from roadscribe.curate.rules.rule import Rule, rule
 from roadscribe.report import DrivingParameters, Finding, RiskFactor
 from roadscribe.simulator.rules import risk
@@ -42,19 +42,20 @@ def lane_position_exists(report: DrivingParameters, now: Now) -> Finding | None:
 _LEVELS: tuple[RiskFactor, ...] = ("low", "medium", "high")
 
 
-def risk_bounds(report: DrivingParameters) -> tuple[RiskFactor, RiskFactor]:
+def risk_bounds(report: DrivingParameters, free_ahead: bool) -> tuple[RiskFactor, RiskFactor]:
     """The lowest and the highest risk that the stated rule allows for these parameters.
 
     The rule (`simulator/rules.py`) asks for the time to collision, which the report does not hold. It is
     never shorter than distance / own speed while the vehicle ahead does not come nearer by itself; that bound
     gives the highest risk, no collision course at all the lowest. What is null is taken at its mildest for
-    the lower bound and at its worst for the upper.
+    the lower bound and at its worst for the upper; so a distance of null means nothing is ahead only where
+    ``free_ahead`` says so.
     """
     speed, distance = report.ego_vehicle_speed, report.closest_vehicle_distance
     person, light = report.pedestrian_on_road, report.traffic_light_state
     mild = risk(float(speed or 0), bool(person), light, report.visibility, None)
     if distance is None:
-        soonest = None
+        soonest = None if free_ahead else 0.0
     elif speed is None:
         soonest = 0.0
     else:
@@ -78,7 +79,8 @@ def risk_bounds(report: DrivingParameters) -> tuple[RiskFactor, RiskFactor]:
 )
 def risk_against_rule(report: DrivingParameters, now: Now) -> Finding | None:
     """The risk lies between the lowest and the highest that the stated rule allows for the rest."""
-    lowest, highest = (_LEVELS.index(level) for level in risk_bounds(report))
+    free_ahead = now.boxes_known and not vehicles_ahead(report, now).possible
+    lowest, highest = (_LEVELS.index(level) for level in risk_bounds(report, free_ahead))
     claimed = _LEVELS.index(report.risk_factor)
     if lowest <= claimed <= highest:
         return None

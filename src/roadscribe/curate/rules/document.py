@@ -1,4 +1,7 @@
-"""``docs/rules.md``, made from the rules themselves: ``python -m roadscribe.curate.rules.document > docs/rules.md``."""
+"""``docs/rules.md``, made from the rules themselves.
+
+``python -m roadscribe.curate.rules.document > docs/rules.md`` makes it again.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,37 @@ from roadscribe.curate.rules import RULES
 _THEMES = {
     "answer": (
         "The answer as a whole",
-        "They run first, on the text as the teacher gave it. `note` here means: kept if all twelve parameters were "
-        "written before the end, otherwise quarantined.",
+        "They run first, on the text as the teacher gave it. `note` here means: kept if the three sections "
+        "were there before the end, otherwise quarantined.",
     ),
     "evidence": (
         "Parameters against evidence",
-        "They see labels and telemetry within half a second of the clip's last frame. Without such evidence they "
-        "say nothing, and what a teacher left open stays open.",
+        "They see labels and telemetry within half a second of the clip's last frame. Without such evidence "
+        "they say nothing, and what a teacher left open stays open.",
     ),
     "collapse": ("The whole dataset", "It runs when all answers have been read."),
     "consistency": ("Parameters against each other", "They run on the parameters as evidence has left them."),
     "prose": (
         "Prose against the JSON",
-        "They run last, on each sentence of both prose sections. A sentence is mended where one word or number "
-        "carries the claim; otherwise it is dropped.",
+        "They run last, on each sentence of both prose sections. A sentence is mended where one word or "
+        "number carries the claim; otherwise it is dropped.",
     ),
 }
 
 _HEAD = """# Rules of curation
-<!-- Made by `python -m roadscribe.curate.rules.document > docs/rules.md`; change the rules, not this page. -->
+<!-- Made by `python -m roadscribe.curate.rules.document > docs/rules.md`: change the rules instead. -->
 
-Every change a rule makes is a finding of the row: rule, parameter, before, after, message, evidence. Before the
-rules run, `roadscribe.answers` reads what the teacher wrote; what it converts or does not understand is a finding, too.
+Every change a rule makes is a finding of the row: rule, parameter, before, after, message, evidence. Before
+the rules run, `roadscribe.report_text` reads what the teacher wrote; its own findings, such as `units.speed`
+(converted), `vocabulary.weather` (a synonym, or not understood), `absent.*` (the teacher could not tell),
+`conflict.*` (two values) and `form.*` (form and length), stand in the same list.
 
 Actions: **fix** writes the right value, **null** takes the value out, **mend** corrects or drops a sentence,
-**quarantine** keeps the row out, **note** changes nothing. Weights: an **error** was wrong, a **warning** is doubtful,
-**info** is form only.
+**quarantine** keeps the row out, **note** changes nothing. Weights: an **error** was wrong, a **warning** is
+doubtful, **info** is form only.
 
-To add a rule: write one function in the file of its theme under `src/roadscribe/curate/rules/`, put `@rule(...)` above
-it, name it in that file's tuple, write one test, and make this page again.
+To add a rule: write one function in the file of its theme under `src/roadscribe/curate/rules/`, put
+`@rule(...)` above it, name it in that file's tuple, write one test, and make this page again.
 """
 
 

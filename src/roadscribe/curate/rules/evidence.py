@@ -134,8 +134,9 @@ def pedestrian_against_boxes(report: DrivingParameters, now: Now) -> Finding | N
         truth = False
     if truth == report.pedestrian_on_road:
         return None
-    told = f"{places.count(True)} of {len(places)} labelled persons on the road"
-    return corrected("pedestrian_against_boxes", report, "pedestrian_on_road", truth, told, told)
+    seen = f"{places.count(True)} of {len(places)} labelled persons are on the road"
+    message = f"{'nobody' if truth else 'a person'} on the road claimed"
+    return corrected("pedestrian_against_boxes", report, "pedestrian_on_road", truth, message, seen)
 
 
 @dataclass(frozen=True)

@@ -240,15 +240,15 @@ _NEGATED = re.compile(
     r"\bsuch as\b[^.;]{0,30}$",
     _I,
 )
-_SAME_SKY = (
-    {"clear", "partly_cloudy"},
-    {"partly_cloudy", "overcast"},
-    {"rainy", "overcast"},
-    {"snowy", "overcast"},
-    {"foggy", "overcast"},
-    {"rainy", "foggy"},
-    {"snowy", "foggy"},
-)
+_AGREES: dict[str, tuple[str, ...]] = {
+    "clear": ("clear", "partly_cloudy"),
+    "partly_cloudy": ("clear", "partly_cloudy", "overcast"),
+    "overcast": ("overcast", "partly_cloudy"),
+    "rainy": ("rainy", "overcast", "foggy"),
+    "snowy": ("snowy", "overcast", "foggy"),
+    "foggy": ("foggy", "overcast"),
+}
+"""What the prose may say for each weather of the JSON: rain falls from an overcast sky."""
 _WEATHER_PHRASE = re.compile(
     r"\bin (?P<word>clear weather|partly cloudy weather|overcast weather|rain|snow|fog)(?=[ .,;])", _I
 )
@@ -265,7 +265,7 @@ _WEATHER_ADJECTIVE = {"partly_cloudy": "partly cloudy"}
 
 @rule(
     reason="Sunshine in the prose and rain in the JSON cannot both be seen.",
-    source="weather of the same report; rain, snow and fog agree with an overcast sky",
+    source="weather of the same report; neighbouring words for one sky agree",
     severity="error",
     action="mend",
     parameters=("weather",),
@@ -275,13 +275,17 @@ def prose_weather(sentence: str, report: DrivingParameters, now: Now) -> str | N
     weather = report.weather
     if weather == "unknown":
         return sentence
+    phrase = _WEATHER_PHRASE.search(sentence)
+    if phrase and claimed(phrase) and phrase["word"].lower() != WEATHER_WORDS[weather]:
+        return replaced(sentence, phrase, "word", WEATHER_WORDS[weather])
     for pattern, meaning in _WEATHER_CLAIMS:
         for match in pattern.finditer(sentence):
-            agrees = meaning == weather or any({meaning, weather} == pair for pair in _SAME_SKY)
-            if agrees or not claimed(match) or _NEGATED.search(sentence[: match.start()]):
+            if (
+                meaning in _AGREES[weather]
+                or not claimed(match)
+                or _NEGATED.search(sentence[: match.start()])
+            ):
                 continue
-            if phrase := _WEATHER_PHRASE.search(sentence):
-                return replaced(sentence, phrase, "word", WEATHER_WORDS[weather])
             start = match.start("word") if match["word"] else match.start()
             is_state = re.search(rf"\b{_SKY}\b[^.;,:]{{0,25}}$", sentence[:start], _I)
             rest = sentence[match.end() :]
@@ -289,6 +293,46 @@ def prose_weather(sentence: str, report: DrivingParameters, now: Now) -> str | N
                 return f"The weather is {_WEATHER_ADJECTIVE.get(weather, weather)}."
             return None
     return sentence
+
+
+# --- lanes -------------------------------------------------------------------------------------------------
+
+_EGO_LANE = re.compile(
+    r"\bego[ -](?:vehicle|car)\b[^.;]{0,40}?\b"
+    r"(?P<word>in the (?P<lane>left|right|middle|cent(?:er|re)|only)(?:most)? lane)\b",
+    _I,
+)
+_LANES = {
+    "left": "left",
+    "right": "right",
+    "middle": "middle",
+    "center": "middle",
+    "centre": "middle",
+    "only": "single",
+}
+_IN_LANE = {
+    "left": "in the left lane",
+    "middle": "in the middle lane",
+    "right": "in the right lane",
+    "single": "in the only lane",
+    "unknown": "on the road",
+}
+
+
+@rule(
+    reason="A lane that the JSON rules out should not be spoken of.",
+    source="ego_lane_position of the same report",
+    severity="error",
+    action="mend",
+    parameters=("ego_lane_position",),
+)
+def prose_lane(sentence: str, report: DrivingParameters, now: Now) -> str | None:
+    """The ego vehicle is in the lane the JSON names."""
+    match = _EGO_LANE.search(sentence)
+    position = report.ego_lane_position
+    if match is None or not claimed(match) or _LANES[match["lane"].lower()] == position:
+        return sentence
+    return replaced_word(sentence, match, "word", _IN_LANE[position]) if position in _IN_LANE else None
 
 
 # --- numbers -----------------------------------------------------------------------------------------------
@@ -574,6 +618,7 @@ PROSE_RULES: tuple[Rule[ProseCheck], ...] = (
     prose_light,
     prose_people,
     prose_weather,
+    prose_lane,
     prose_units,
     prose_speed,
     prose_distance,
