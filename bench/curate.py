@@ -3,14 +3,14 @@
     python bench/curate.py [--drives 1500] [--seed 0] [--json FILE]
 
 Simulated drives are answered by the simulated teacher with one known mistake in each answer (and once without
-any); the answers go through the rules exactly as in `roadscribe curate`. A mistake counts as found when the
+any); the answers go through the rules as in `roadscribe curate`. A mistake counts as found when the
 row is kept out, or the value it made wrong is changed, or (for prose) a rule changes a sentence. Everything a
 rule says about a parameter that was right is a false alarm. The ground truth is used here, to count, and
 nowhere in the rules.
 
-Not every mistake can be seen in the evidence: a risk that the other parameters allow (the time to collision is
-not in the report), weather in a tunnel, a distance where two vehicles may be meant. Recall is given over all
-mistakes, and over those that evidence can reveal by a definition that does not ask the rules.
+Not every mistake can be seen in the evidence: a risk that the other parameters allow (the time to collision
+is not in the report), weather in a tunnel. Recall is given over all mistakes, and over those that evidence
+can reveal; `can_be_revealed` decides that from the truth.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def curated(clip: Clip, error_rate: float, seed: int) -> tuple[tuple[dict[str, A
 
 
 def is_right(parameter: str, value: Any, truth: Any) -> bool:
-    """Equal; speeds within max(5 km/h, 15 %), distances within max(5 m, 25 %), as the scorecard counts them."""
+    """Equal; speeds within max(5 km/h, 15 %), distances within max(5 m, 25 %), as in the scorecard."""
     if parameter == "lane_count" or parameter not in RANGES or value is None or truth is None:
         return bool(value == truth)
     share = 0.15 if parameter == "ego_vehicle_speed" else 0.25

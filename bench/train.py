@@ -78,9 +78,8 @@ def plain_trl(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
     """TRL as a user would call it: its own collator, the tower as shipped inside the model's forward pass."""
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     visual = loaded.model.model.visual
-    visual.__class__ = type(visual).__mro__[1]
-    for block in visual.blocks:
-        block.attn.__class__ = type(block.attn).__mro__[1]
+    for module in (visual, visual.patch_embed, *(block.attn for block in visual.blocks)):
+        module.__class__ = type(module).__mro__[1]
     arguments = training_arguments(recipe.train, loaded, folder, 0)
     trainer = SFTTrainer(
         model=loaded.model,

@@ -1,4 +1,4 @@
-"""The report: its text form reads back byte for byte, its schema bounds everything, wrong text is told where."""
+"""The report: its text reads back byte for byte, its schema bounds everything, wrong text is told where."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Record simulated drives as real video files, with their exact truth beside them."""
-    from roadscribe.demo import simulate as run
+    from roadscribe.simulator.simulate import simulate as run
 
     _done(run(_recipe(recipe, overrides), drives, out, resume=resume, overwrite=overwrite), as_json)
 
@@ -173,12 +173,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score base and fine-tuned model on held-out drives, with controls that catch a model that is not looking."""
-    from roadscribe.demo import evaluate_clips
+    from roadscribe.evaluate.adapter import evaluate_adapter
+    from roadscribe.evaluate.evaluate import print_table
 
-    path = evaluate_clips(
+    scorecard = evaluate_adapter(
         _recipe(recipe, overrides), clips, adapter, train_dataset, out, resume=resume, overwrite=overwrite
     )
-    _done(path, as_json)
+    if not as_json:
+        print_table(scorecard)
+    _done(out, as_json)
 
 
 @app.command()

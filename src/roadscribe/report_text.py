@@ -163,13 +163,15 @@ def _canonical_values(named: Named, findings: list[Finding]) -> tuple[dict[str, 
                 findings.append(_lost("form.missing_parameter", parameter, "the answer does not name it"))
             continue
         distinct = list({repr(value): value for value in written}.values())
-        raw: Any = distinct[0][0] if len(distinct) == 1 else [value for value, _ in distinct]
+        raw, unit = distinct[0]
         if len(distinct) > 1:
+            # Each value keeps the unit of its own key: {"speed_mph": 20, "speed_kmh": 32} agree.
+            raw = [f"{value} {its_unit}" if its_unit else value for value, its_unit in distinct]
             message = "it is named more than once, with different values"
             findings.append(
                 Finding(rule="form.repeated", parameter=parameter, before=json_value(raw), message=message)
             )
-        values[parameter], finding_or_none = canonical(parameter, raw, distinct[0][1])
+        values[parameter], finding_or_none = canonical(parameter, raw, unit if len(distinct) == 1 else None)
         raw_values[parameter] = json_value(raw)
         if finding_or_none:
             findings.append(finding_or_none)

@@ -37,7 +37,11 @@ def test_one_record_a_clip_with_everything_curation_needs(clips: Path, tmp_path:
         records[0]
     )
     assert records[0]["key"] == f"{records[0]['clip_id']}|adas-1|simulated"
-    assert read_json(out / MANIFEST, "manifest")["summary"] == {"clips": 6, "answers": 6}
+    assert read_json(out / MANIFEST, "manifest")["summary"] == {
+        "clips": 6,
+        "answers": 6,
+        "clips_folder": "../clips",
+    }
 
 
 def test_a_stopped_run_asks_only_for_what_is_missing(clips: Path, tmp_path: Path) -> None:

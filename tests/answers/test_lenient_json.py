@@ -1,4 +1,4 @@
-"""JSON as models write it: what can be read is read, what had to be mended is listed, half values are left out."""
+"""JSON as models write it: what can be read is read, what was mended is listed, half values are left out."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import pytest
 from datasets import DatasetDict, load_from_disk
 
 from roadscribe.annotate.annotate import annotate
+from roadscribe.annotate.mistakes import answer_clip
 from roadscribe.artifacts import MANIFEST, read_json
 from roadscribe.clip import Clip
 from roadscribe.curate.curate import curate
@@ -212,9 +213,37 @@ def test_answers_to_other_clips_are_an_input_error(
         curate(load_recipe(), raw, make_clips(tmp_path / "clips", [other]), tmp_path / "out")
 
 
-def test_raw_answers_need_their_clips(tmp_path: Path, raw: Path) -> None:
+def test_the_clips_that_were_annotated_are_found_again(tmp_path: Path, raw: Path, out: Path) -> None:
+    again = curate(load_recipe(None, SPLIT), raw, None, tmp_path / "out")
+    assert (again / "quality.json").read_bytes() == (out / "quality.json").read_bytes()
+
+
+def test_clips_that_were_moved_away_are_asked_for(tmp_path: Path, raw: Path) -> None:
+    import shutil
+
+    moved = shutil.copytree(raw, tmp_path / "elsewhere" / "raw")
     with pytest.raises(InputError, match="--clips"):
-        curate(load_recipe(), raw, None, tmp_path / "out")
+        curate(load_recipe(), moved, None, tmp_path / "out")
+
+
+def test_the_original_projects_answers_meet_their_clips(
+    tmp_path: Path, simulated_clips: list[Clip], make_clips: Callable[[Path, Iterable[Clip]], Path]
+) -> None:
+    """An answer finds its clip by the video's name; one without a clip is listed."""
+    video = "0000f77c-6257be58.mov"
+    clip = simulated_clips[0]
+    clip = clip.model_copy(
+        update={"provenance": clip.provenance.model_copy(update={"path": f"videos/{video}"})}
+    )
+    text = answer_clip(clip, error_rate=0, seed=0).text
+    entries = [{"video_id": name, "QA": {"q": "?", "a": text}} for name in (video, "0000f77c-cb820c98.mov")]
+    path = tmp_path / "raw.json"
+    path.write_text(json.dumps(entries))
+    out = curate(load_recipe(), path, make_clips(tmp_path / "clips", [clip]), tmp_path / "out")
+    (row,) = rows_of(load_from_disk(str(out / "dataset")))
+    assert row["clip_id"] == video and len(row["images"]) == 2
+    (left_out,) = lines(out / "quarantine.jsonl")
+    assert (left_out["row"], left_out["rule"]) == (1, "no_clip")
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path, raw: Path, clips: Path) -> None:
@@ -241,3 +270,28 @@ def test_real_answers_are_curated_whole(tmp_path: Path) -> None:
         assert not any(
             word in row["completion"][0]["content"].lower() for word in ("video", "footage", " mph", " feet")
         )
+
+
+def test_a_large_split_is_written_in_several_files(
+    tmp_path: Path, raw: Path, clips: Path, dataset: DatasetDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roadscribe.curate import dataset as writer
+
+    monkeypatch.setattr(writer, "SHARD_BYTES", 200_000)
+    out = curate(load_recipe(None, SPLIT), raw, clips, tmp_path / "out")
+    files = sorted((out / "dataset" / "train").glob("*.arrow"))
+    assert len(files) > 1 and files[0].name == f"data-00000-of-{len(files):05d}.arrow"
+    again = load_from_disk(str(out / "dataset"))
+    assert again["train"]["clip_id"] == dataset["train"]["clip_id"]
+    assert again["train"][0]["images"][0].tobytes() == dataset["train"][0]["images"][0].tobytes()
+
+
+def test_worker_processes_make_the_same_dataset(
+    tmp_path: Path, raw: Path, clips: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roadscribe.curate import parallel
+
+    monkeypatch.setattr(parallel, "PARALLEL_FROM", 1)
+    again = curate(load_recipe(None, SPLIT), raw, clips, tmp_path / "again")
+    for name in ("quality.json", "quarantine.jsonl", "quality.html", "dataset/train/state.json"):
+        assert (again / name).read_bytes() == (out / name).read_bytes(), name

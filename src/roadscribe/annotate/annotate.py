@@ -6,6 +6,7 @@ line a (clip, prompt version, teacher) key. A run that was stopped asks only for
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -60,5 +61,7 @@ def annotate(
                     injected=list(answer.injected),
                 )
             advance()
-        finish(out, clips=total, answers=len(log.records))
+        # Relative, so that both folders can be moved together; curate finds the clips by it.
+        folder = os.path.relpath(clips.resolve(), out.resolve())
+        finish(out, clips=total, answers=len(log.records), clips_folder=folder)
     return out

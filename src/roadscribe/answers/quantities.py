@@ -19,7 +19,8 @@ _KINDS = {
     "lane_count": ("lanes", "lanes"),
 }
 _UNIT_WORDS = {"km/h": "km/h", "m": "metres", "lanes": "lanes"}
-_COMMON_FRACTIONS = frozenset(((1, 2), (1, 3), (2, 3), (1, 4), (3, 4)))
+_FRACTIONS = frozenset((("1", "2"), ("1", "3"), ("2", "3"), ("1", "4"), ("3", "4")))
+"""What counts as a fraction; "20/30" is two numbers."""
 _UNDERSTOOD_AS_ONE = 0.1
 """Two statements ("20 mph (30 km/h)") agree when they differ by no more than this share, or by 2."""
 
@@ -346,12 +347,9 @@ def _number(sequence: tuple[str, ...], at: int) -> tuple[float, int]:
 
 def _fraction(sequence: tuple[str, ...], at: int) -> Fraction | None:
     upper, slash, lower = (*sequence[at : at + 3], "", "", "")[:3]
-    if slash == "/" and upper.isdigit() and lower.isdigit() and (upper, lower) in _FRACTION_WORDS:
+    if slash == "/" and (upper, lower) in _FRACTIONS:
         return Fraction(int(upper), int(lower))
     return None
-
-
-_FRACTION_WORDS = frozenset((str(upper), str(lower)) for upper, lower in _COMMON_FRACTIONS)
 
 
 def _with_digits(sequence: list[str]) -> list[str]:

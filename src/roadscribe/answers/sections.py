@@ -46,7 +46,8 @@ _BOLD = r"\*{2,3}|__"
 # An emoji or another sign before the words.
 _SYMBOLS = r"(?:[^\w\s\"'`{(\[|*#~>+.:-]{1,4}[ \t]*)?"
 _START = re.compile(
-    rf"[ \t]{{0,12}}(?:>[ \t]?)?(?P<hash>\#{{1,6}}[ \t]*)?(?P<bullet>[-*+•][ \t]+)?{_SYMBOLS}(?P<bold>{_BOLD})?[ \t]*"
+    r"[ \t]{0,12}(?:>[ \t]?)?(?P<hash>\#{1,6}[ \t]*)?(?P<bullet>[-*+•][ \t]+)?"
+    rf"{_SYMBOLS}(?P<bold>{_BOLD})?[ \t]*"
     r"(?P<number>(?:\(?\d{1,2}[.):]|(?:step|section|part|task)[ \t]+\d{1,2}[.:)]?|[IVX]{1,4}[.)]|[a-c][.)])"
     r"[ \t]*)?"
     rf"(?P<bold_after>{_BOLD})?{_SYMBOLS}",

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from roadscribe.artifacts import (
+    MANIFEST,
     atomic_open,
     disk_errors,
     finish,
     open_output,
+    read_json,
     require_complete,
     write_json,
     write_text,
@@ -55,8 +57,8 @@ def curate(
     Args:
         recipe: its section ``curate`` decides the splits.
         raw: a raw artifact of `annotate`, or the original project's JSON file.
-        clips: the clips artifact the answers speak of. None is possible with a JSON file only: its reports
-            are curated without evidence, and the rows hold no images.
+        clips: the clips artifact the answers speak of; None takes the one that was annotated. A JSON file can
+            be curated without clips: nothing is held against evidence then, and the rows hold no images.
         out: the output folder; a run that was stopped is done again from the start.
         resume: do nothing when ``out`` is whole already.
         overwrite: delete what is there first.
@@ -72,17 +74,14 @@ def curate(
         raise InputError(
             "curate.test_share and curate.validation_share leave nothing to train on; lower them"
         )
-    if clips is not None:
-        require_complete(clips, "clips", "collect")
     answers: AnswerLog | AnswerList
     if raw.is_dir():
         answers = open_log(raw)
-        if clips is None:
-            raise InputError(
-                f"{raw}: these answers speak of clips; give the folder of clips too (--clips DIR)"
-            )
+        clips = clips or _clips_of(raw)
     else:
         answers = AnswerList(read_original(raw))
+    if clips is not None:
+        require_complete(clips, "clips", "collect")
     made_by = recipe.as_json("curate")
     if open_output(out, "dataset", made_by, resume=resume, overwrite=overwrite):
         return out
@@ -105,6 +104,18 @@ def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[_Vis
     for clip in read_clips(clips):
         name = answers.name_of(clip)
         yield _Visit(name, clip.drive_id, clip, evidence_now(clip), list(answers.answers(name)))
+
+
+def _clips_of(raw: Path) -> Path:
+    """The clips folder that `annotate` noted beside its answers."""
+    noted = read_json(raw / MANIFEST, "the manifest of raw answers").get("summary", {}).get("clips_folder")
+    folder = (raw / noted).resolve() if isinstance(noted, str) else None
+    if folder is None or not folder.is_dir():
+        raise InputError(
+            f"{raw}: the clips of these answers are not where they were; give their folder (--clips DIR)"
+        )
+    say(f"clips: {folder} (these were annotated)")
+    return folder
 
 
 class _Visit(NamedTuple):
@@ -155,7 +166,7 @@ class _Seen:
         }
 
     def look_alikes(self) -> set[tuple[str, str]]:
-        """Pairs of different drives with nearly the same last frame."""
+        """Pairs of different drives with nearly the same last frame, enough to join each group of them."""
         drives = self.hashed_drives
         pairs = (sorted((drives[i], drives[j])) for i, j in alike(self.hashes))
         return {(first, second) for first, second in pairs if first != second}

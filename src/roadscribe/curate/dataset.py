@@ -7,14 +7,16 @@ are plain text: TRL puts one image place for each of ``images`` before the first
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Image, List, Value, disable_progress_bars
 
+from roadscribe.artifacts import read_json, write_json
 from roadscribe.clip import Clip
 from roadscribe.curate.mend import Row
 from roadscribe.curate.split import SPLITS
@@ -37,6 +39,8 @@ FEATURES = Features(
 """``report`` and ``findings`` are JSON; a finding has rule, parameter, before, after, message, evidence."""
 
 ROWS_A_BATCH = 16
+SHARD_BYTES = 500_000_000
+"""A new file is begun beyond this size, as `datasets` does."""
 
 
 def dataset_row(row: Row, drive_id: str, clip: Clip | None) -> dict[str, Any]:
@@ -57,13 +61,19 @@ def dataset_row(row: Row, drive_id: str, clip: Clip | None) -> dict[str, Any]:
 
 
 class DatasetWriter:
-    """Streams rows into one Arrow file a split, then saves them as a `DatasetDict`."""
+    """Streams rows into Arrow shards and lays them out as `DatasetDict.save_to_disk` would.
+
+    The rows go through memory and disk once: saving a loaded dataset would map all of it and copy it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._schema = FEATURES.arrow_schema
         self._pending: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
+        self._shards: dict[str, list[Path]] = defaultdict(list)
+        self._bytes: Counter[str] = Counter()
+        self._digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
 
     def __enter__(self) -> DatasetWriter:
         self.folder.mkdir(parents=True)
@@ -71,14 +81,22 @@ class DatasetWriter:
 
     def add(self, split: str, row: Row, drive_id: str, clip: Clip | None) -> None:
         """Add one row to a split."""
-        self._pending[split].append(dataset_row(row, drive_id, clip))
+        fields = dataset_row(row, drive_id, clip)
+        self._pending[split].append(fields)
+        self._digests[split].update(f"{row.clip_id}\0{fields['completion'][0]['content']}\0".encode())
         if len(self._pending[split]) >= ROWS_A_BATCH:
             self._flush(split)
 
     def _flush(self, split: str) -> None:
+        if self._bytes[split] >= SHARD_BYTES:
+            self._streams.pop(split).close()
+            self._bytes[split] = 0
         if split not in self._streams:
-            self._streams[split] = pa.ipc.new_stream(str(self.folder / f"{split}.arrow"), self._schema)
+            shard = self.folder / f"{split}-{len(self._shards[split]):05d}.arrow"
+            self._shards[split].append(shard)
+            self._streams[split] = pa.ipc.new_stream(str(shard), self._schema)
         batch = pa.RecordBatch.from_pylist(self._pending.pop(split), schema=self._schema)
+        self._bytes[split] += batch.nbytes
         self._streams[split].write_batch(batch)
 
     def __exit__(self, *_: object) -> None:
@@ -88,11 +106,21 @@ class DatasetWriter:
             stream.close()
 
     def save(self, out: Path) -> None:
-        """Write the splits that hold rows as a `DatasetDict` to ``out``."""
-        splits = {
-            split: Dataset.from_file(str(self.folder / f"{split}.arrow"))
-            for split in SPLITS
-            if split in self._streams
-        }
+        """Lay the splits that hold rows out as a `DatasetDict` in ``out``, after the block has been left.
+
+        The library itself writes the description, for empty splits of the same features; then the shards move
+        to their place. The fingerprint, by which `datasets` keeps its caches, is made from the rows.
+        """
         disable_progress_bars()
-        DatasetDict(splits).save_to_disk(str(out))
+        nothing = Dataset.from_dict({name: [] for name in FEATURES}, features=FEATURES)
+        DatasetDict({split: nothing for split in SPLITS if split in self._shards}).save_to_disk(str(out))
+        for split, shards in self._shards.items():
+            for empty in (out / split).glob("*.arrow"):
+                empty.unlink()
+            names = [f"data-{number:05d}-of-{len(shards):05d}.arrow" for number in range(len(shards))]
+            for shard, name in zip(shards, names, strict=True):
+                shard.rename(out / split / name)
+            state = read_json(out / split / "state.json", "the state of a saved dataset")
+            state["_data_files"] = [{"filename": name} for name in names]
+            state["_fingerprint"] = self._digests[split].hexdigest()[:16]
+            write_json(out / split / "state.json", state)

@@ -69,7 +69,7 @@ class Quality:
     rows_without_clip: list[tuple[int, str]] = field(default_factory=list)
     clips_without_answer: list[str] = field(default_factory=list)
     look_alikes: list[tuple[str, str]] = field(default_factory=list)
-    """Pairs of drives with nearly the same last frame; they share a split."""
+    """Pairs of drives with nearly the same last frame, enough to join each group; they share a split."""
     collapsed: list[Collapse] = field(default_factory=list)
     _suspicious: list[tuple[int, int, Example]] = field(default_factory=list)
 

@@ -26,8 +26,8 @@ from PIL import Image
 
 from roadscribe.artifacts import MANIFEST, KeyedLog, disk_errors, finish, open_output, write_bytes
 from roadscribe.clip import Clip, Evidence, Provenance, clips_to_table
-from roadscribe.errors import InputError, WorkError
-from roadscribe.footage.packets import file_size, opened, printable, reason
+from roadscribe.errors import InputError, WorkError, printable
+from roadscribe.footage.packets import file_size, opened, reason
 from roadscribe.footage.sampling import SAME_MOMENT_S, VideoInfo, probe, read_frames, sample_times
 from roadscribe.footage.sources import SourceVideo, find_videos, real_path
 from roadscribe.progress import progress, say
@@ -124,9 +124,7 @@ def clip_from_video(
         frames = read_frames(info, times, footage.max_pixels)
         provenance = Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path))
     except OSError as error:
-        raise InputError(
-            f"{printable(path)}: cannot be read ({reason(error)}); copy the file again"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({reason(error)}); copy the file again") from error
     width, height = frames[0].image.size
     name = clip_id or printable(path.stem)
     return Clip(
@@ -148,16 +146,17 @@ def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
     Raises:
         InputError: the video does not reach that far, or its end is asked for and the file is cut short.
     """
-    name = printable(info.path)
     lasts = f"lasts {info.duration_s:.2f} s" + (f" ({info.damage})" if info.damage else "")
     if footage.end_s is None:
         if info.damage:
-            raise InputError(f"{name}: {info.damage}; copy the file again, or set footage.end_s within it")
+            raise InputError(
+                f"{info.path}: {info.damage}; copy the file again, or set footage.end_s within it"
+            )
         end_s = info.duration_s if footage.rule == "start" else float(info.times_s[-1])
     else:
         if footage.end_s > info.duration_s + SAME_MOMENT_S:
             raise InputError(
-                f"{name}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s"
+                f"{info.path}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s"
             )
         end_s = min(footage.end_s, info.duration_s)
     if footage.window_s is None:
@@ -165,7 +164,7 @@ def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
     latest_s = info.duration_s if footage.end_s is None else end_s
     if footage.window_s > latest_s + SAME_MOMENT_S:
         raise InputError(
-            f"{name}: {lasts}, too short for footage.window_s={footage.window_s:g} before {latest_s:g} s; "
+            f"{info.path}: {lasts}, too short for footage.window_s={footage.window_s:g} up to {latest_s:g} s; "
             "set a shorter window_s"
         )
     return max(0.0, end_s - footage.window_s), end_s
@@ -195,9 +194,7 @@ def _check_apart(inputs: Sequence[Path], out: Path) -> None:
     """Footage within the output folder could be deleted by --overwrite."""
     for path in inputs:
         if real_path(path).is_relative_to(real_path(out)):
-            raise InputError(
-                f"{printable(path)}: lies in the output folder {printable(out)}; give another --out"
-            )
+            raise InputError(f"{path}: lies in the output folder {out}; give another --out")
 
 
 def _origin(inputs: Sequence[Path], videos: list[SourceVideo], recipe: Recipe) -> dict[str, Any]:
@@ -312,7 +309,8 @@ def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[Sour
     with _processes(workers) as pool:
         try:
             for video in waiting:
-                running.append((video, pool.submit(_sample, video, footage)))
+                with _ctrl_c_held_back():
+                    running.append((video, pool.submit(_sample, video, footage)))
                 if len(running) >= 3 * workers:
                     yield running[0][0], running[0][1].result()
                     running.popleft()
@@ -344,9 +342,17 @@ def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
         raise
 
 
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Processes started meanwhile never hear Ctrl-C, which reaches the whole group: this one ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_worker() -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what becomes of the workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -7,7 +7,6 @@ never by counting or by a frame rate.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,12 +84,6 @@ def mark(packet: Packet[Any]) -> tuple[int | None, int]:
     return (packet.dts if packet.pts is None else packet.pts), packet.size
 
 
-def printable(path: Path | str) -> str:
-    """A path on one line that any terminal can print: line breaks and bytes that are no text are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def file_size(path: Path, max_file_mb: int | None = None) -> int:
     """Bytes of a file that can be read.
 
@@ -98,26 +91,25 @@ def file_size(path: Path, max_file_mb: int | None = None) -> int:
         InputError: no such file, a folder, a broken link, no permission, empty, or larger than
             ``max_file_mb`` (MB of 10^6 bytes).
     """
-    name = printable(path)
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode):
             path.open("rb").close()
     except FileNotFoundError as error:
         if path.is_symlink():
-            raise InputError(f"{name}: is a link to a file that is not there; mend or remove it") from error
-        raise InputError(f"{name}: no such file; check the path") from error
+            raise InputError(f"{path}: is a link to a file that is not there; mend or remove it") from error
+        raise InputError(f"{path}: no such file; check the path") from error
     except OSError as error:
-        raise InputError(f"{name}: cannot be opened ({reason(error)}); check its permissions") from error
+        raise InputError(f"{path}: cannot be opened ({reason(error)}); check its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{name}: is a folder, not a video; give a video file")
+        raise InputError(f"{path}: is a folder, not a video; give a video file")
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{name}: is not a regular file; give a video file")
+        raise InputError(f"{path}: is not a regular file; give a video file")
     if status.st_size == 0:
-        raise InputError(f"{name}: is empty (0 bytes); copy the file again")
+        raise InputError(f"{path}: is empty (0 bytes); copy the file again")
     if max_file_mb is not None and status.st_size > max_file_mb * 1_000_000:
         raise InputError(
-            f"{name}: has {ceil(status.st_size / 1e6)} MB, more than footage.max_file_mb={max_file_mb}; "
+            f"{path}: has {ceil(status.st_size / 1e6)} MB, more than footage.max_file_mb={max_file_mb}; "
             "raise that limit or cut the video"
         )
     return status.st_size
@@ -134,7 +126,6 @@ def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer
     Raises:
         InputError: not a video, only sound, an unknown codec, a picture beyond `MAX_SOURCE_PIXELS`.
     """
-    name = printable(path)
     limits = {"max_pixels": str(MAX_SOURCE_PIXELS)}
     try:
         container = av.open(
@@ -144,19 +135,19 @@ def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer
             metadata_errors="replace",  # cameras write their names in any encoding
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{name}: {_not_a_video(path, error)}") from error
+        raise InputError(f"{path}: {_not_a_video(path, error)}") from error
     with container:
         pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not pictures:
             held = "only sound" if container.streams.audio else "no pictures"
-            raise InputError(f"{name}: holds {held}; give a video file")
+            raise InputError(f"{path}: holds {held}; give a video file")
         stream = pictures[0]
         context: Any = stream.codec_context
         if context is None or stream.time_base is None:
-            raise InputError(f"{name}: its codec is unknown here; convert it with `ffmpeg -i IN OUT.mp4`")
+            raise InputError(f"{path}: its codec is unknown here; convert it with `ffmpeg -i IN OUT.mp4`")
         if context.width * context.height > MAX_SOURCE_PIXELS:
             raise InputError(
-                f"{name}: its pictures have {context.width}x{context.height} pixels, more than 8K; "
+                f"{path}: its pictures have {context.width}x{context.height} pixels, more than 8K; "
                 "scale it down with `ffmpeg -i IN -vf scale=1920:-2 OUT.mp4`"
             )
         # FFmpeg can make up presentation times, but wrongly for B-frames that refer to each other.
@@ -173,7 +164,7 @@ def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer
         try:
             yield container, stream
         except (av.FFmpegError, MemoryError) as error:
-            raise InputError(f"{name}: cannot be decoded ({reason(error)}); {REPAIR}") from error
+            raise InputError(f"{path}: cannot be decoded ({reason(error)}); {REPAIR}") from error
 
 
 def reason(error: BaseException) -> str:
@@ -240,12 +231,12 @@ def read_packets(
     except av.FFmpegError as error:
         damage = f"cannot be read to its end ({reason(error)})"
     if not packets.sizes:
-        raise InputError(f"{printable(path)}: holds no frames; {REPAIR}")
+        raise InputError(f"{path}: holds no frames; {REPAIR}")
     if first is None:
         first = next(iter(_decoded(stream, None)), None)
     if first is None:
         held = f"{len(packets.sizes)} frames (codec {stream.codec_context.name})"
-        raise InputError(f"{printable(path)}: none of its {held} can be decoded; {REPAIR}")
+        raise InputError(f"{path}: none of its {held} can be decoded; {REPAIR}")
     if len(packets.sizes) - 1 in packets.corrupt:
         packets.shown[-1] = False
         damage = "is cut short within a frame"
@@ -346,14 +337,14 @@ def presentation_ticks(path: Path, packets: Packets) -> list[int]:
         InputError: no picture is shown, or the times are missing or run backwards.
     """
     if not packets.order:
-        raise InputError(f"{printable(path)}: none of its frames is shown or can be decoded; {REPAIR}")
+        raise InputError(f"{path}: none of its frames is shown or can be decoded; {REPAIR}")
     ticks = [time for number in packets.order if (time := packets.times[number]) is not None]
     if len(ticks) < len(packets.order):
         # Without presentation times the k-th picture shown has the k-th decoding time.
         ticks = sorted(time for number in packets.order if (time := packets.decode_times[number]) is not None)
     if len(ticks) < len(packets.order) or any(b < a for a, b in pairwise(ticks)):
         raise InputError(
-            f"{printable(path)}: the times of its frames are missing or run backwards, as in recordings that "
+            f"{path}: the times of its frames are missing or run backwards, as in recordings that "
             "were joined byte by byte; convert it with `ffmpeg -i IN OUT.mp4`"
         )
     return ticks

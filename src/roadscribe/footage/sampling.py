@@ -39,7 +39,6 @@ from roadscribe.footage.packets import (
     order_by_decoding,
     order_by_times,
     presentation_ticks,
-    printable,
     read_packets,
     turn_of,
 )
@@ -208,7 +207,7 @@ def read_frames(video: Path | VideoInfo, times: Sequence[float], max_pixels: int
     late = [time for time in times if not time <= info.duration_s + SAME_MOMENT_S]
     if late:
         raise InputError(
-            f"{printable(info.path)}: ends after {info.duration_s:.2f} s, "
+            f"{info.path}: ends after {info.duration_s:.2f} s, "
             f"so it has no frame at {max(late):.2f} s; ask for an earlier one"
         )
     size = fit_size(info.width, info.height, max_pixels)
@@ -220,7 +219,7 @@ def read_frames(video: Path | VideoInfo, times: Sequence[float], max_pixels: int
     try:
         return _read_moments(_probe(info.path, info.size_bytes, by_decoding=True), times, size)
     except Unexpected as error:
-        raise InputError(f"{printable(info.path)}: {error}; {REPAIR}") from error
+        raise InputError(f"{info.path}: {error}; {REPAIR}") from error
 
 
 def _read_moments(info: VideoInfo, times: Sequence[float], size: tuple[int, int]) -> list[SampledFrame]:
@@ -239,9 +238,7 @@ def _read_pictures(info: VideoInfo, ranks: set[int], size: tuple[int, int]) -> d
             wanted = {number for number in rank_of if begin <= number <= end}
             for number in info.packets.corrupt:
                 if begin <= number <= end:
-                    raise InputError(
-                        f"{printable(info.path)}: is damaged near {reader.near(number)}; {REPAIR}"
-                    )
+                    raise InputError(f"{info.path}: is damaged near {reader.near(number)}; {REPAIR}")
             for frame in reader.decode(begin, end, wanted):
                 number = number_of(frame)
                 if frame.is_corrupt or (frame.width, frame.height) != info.stored_size:

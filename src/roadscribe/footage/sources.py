@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from roadscribe.artifacts import MANIFEST as ARTIFACT
 from roadscribe.artifacts import read_json
 from roadscribe.clip import Evidence
-from roadscribe.errors import InputError
-from roadscribe.footage.packets import printable, reason
+from roadscribe.errors import InputError, printable
+from roadscribe.footage.packets import reason
 
 MANIFEST = "drives.jsonl"
 """A folder that holds this file is read by it; videos the file does not name are left out."""
@@ -62,8 +62,8 @@ class _Found:
         """Names for the clip, from the shortest to one that only a file of the same path can share."""
         relative = self.path.relative_to(self.root)
         stem = relative.with_suffix("")
-        full = [real_path(self.root).name, printable(stem.as_posix())]
-        return [printable(stem.name), full[1], "/".join(full), "/".join(full) + self.path.suffix]
+        full = f"{real_path(self.root).name}/{stem.as_posix()}"
+        return [printable(name) for name in (stem.name, stem.as_posix(), full, full + self.path.suffix)]
 
 
 class _Row(BaseModel):
@@ -101,7 +101,6 @@ def find_videos(inputs: Sequence[Path]) -> list[SourceVideo]:
 
 
 def _look_in(path: Path) -> list[_Found]:
-    name = printable(path)
     try:
         is_folder = path.is_dir()
         if not is_folder:
@@ -109,7 +108,7 @@ def _look_in(path: Path) -> list[_Found]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         why = "no such file or folder" if missing else f"cannot be opened ({reason(error)})"
-        raise InputError(f"{name}: {why}; give videos, folders of videos, or a {MANIFEST}") from error
+        raise InputError(f"{path}: {why}; give videos, folders of videos, or a {MANIFEST}") from error
     if not is_folder:
         if path.suffix == ".jsonl":
             return _read_manifest(path)
@@ -117,7 +116,7 @@ def _look_in(path: Path) -> list[_Found]:
     found = sorted(_walk(path, path, ()), key=lambda video: video.path.relative_to(path).parts)
     if not found:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"{name}: holds no videos ({suffixes}); give a folder that does")
+        raise InputError(f"{path}: holds no videos ({suffixes}); give a folder that does")
     return found
 
 
@@ -134,9 +133,7 @@ def _walk(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[_Found]
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise InputError(
-            f"{printable(folder)}: cannot be read ({reason(error)}); check its permissions"
-        ) from error
+        raise InputError(f"{folder}: cannot be read ({reason(error)}); check its permissions") from error
     for path in paths:
         if path.name.startswith("."):
             continue
@@ -151,24 +148,22 @@ def _read_manifest(path: Path) -> list[_Found]:
     artifact = folder / ARTIFACT
     about = read_json(artifact, "an artifact's manifest") if artifact.is_file() else {}
     if isinstance(about, dict) and about.get("complete") is False:
-        raise InputError(
-            f"{printable(folder)}: is unfinished; run the stage that makes it again with --resume"
-        )
+        raise InputError(f"{folder}: is unfinished; run the stage that makes it again with --resume")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read ({reason(error)}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({reason(error)}); check the path") from error
     found: dict[Path, _Found] = {}
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
-        where = f"{printable(path)}:{number}"
+        where = f"{path}:{number}"
         row = _parse_row(line, where)
         video = folder / _inside(row.video, folder, where)
         source = "simulator" if row.evidence.truth else "manifest"
         found[video] = _Found(video, folder, source, row.drive_id, row.evidence)
     if not found:
-        raise InputError(f"{printable(path)}: names no videos; write one JSON object a line with a `video`")
+        raise InputError(f"{path}: names no videos; write one JSON object a line with a `video`")
     return [found[video] for video in sorted(found)]
 
 
@@ -183,7 +178,7 @@ def _parse_row(line: bytes, where: str) -> _Row:
     for key in row.model_extra or {}:
         near = difflib.get_close_matches(key, _Row.model_fields, n=1, cutoff=0.75)
         if near:
-            raise InputError(f"{where}: unknown key `{printable(key)}`; did you mean `{near[0]}`?")
+            raise InputError(f"{where}: unknown key `{key}`; did you mean `{near[0]}`?")
     return row
 
 
@@ -196,7 +191,7 @@ def _inside(video: str, folder: Path, where: str) -> PurePosixPath:
         raise InputError(f"{where}: `video` is no usable path ({reason(error)}); mend the line") from error
     if leaves or ".." in path.parts or not path.name:
         raise InputError(
-            f"{where}: `video` leads out of the manifest's folder ({printable(video)}); "
+            f"{where}: `video` leads out of the manifest's folder ({video}); "
             "put the videos beside the manifest and name them relative to it"
         )
     return path
@@ -227,9 +222,7 @@ def _called(found: list[_Found]) -> list[SourceVideo]:
 
 def _source(video: _Found, clip_id: str, drive_id: str) -> SourceVideo:
     if len(clip_id) > MAX_ID_CHARS:
-        raise InputError(
-            f"{printable(video.path)}: its path is too long for a name; give a folder nearer to it"
-        )
+        raise InputError(f"{video.path}: its path is too long for a name; give a folder nearer to it")
     bdd = BDD100K_NAME.fullmatch(video.path.stem)
     return SourceVideo(
         path=video.path,

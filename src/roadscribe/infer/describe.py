@@ -1,7 +1,7 @@
 """The stage `describe`: a report on each video, by an adapter or a base model.
 
-It stands at the end of the street: footage samples the frames that the adapter's contract asks for, the engine
-writes, and every answer comes out as one JSON object.
+It stands at the end of the street: footage samples the frames that the adapter's contract asks for, the
+engine writes, and every answer comes out as one JSON object.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
 
     Yields:
         For each video ``{"video", "report": {"scene_description", "driving_parameters", "risk_assessment"},
-        "text", "frames": [{"time_s"}], "seconds", "model"}``. ``report`` is null where none can be read in the
-        text. ``problem`` says why it is null or what was mended, ``notice`` what to know about the model.
+        "text", "frames": [{"time_s"}], "seconds", "model"}``. ``report`` is null where none can be read in
+        the text. ``problem`` says why it is null or what was mended, ``notice`` what to know of the model.
 
     Raises:
         InputError: no such model, none of the videos can be described; or, after all others are done, some

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from roadscribe import tiny
 from roadscribe.errors import InputError
 from roadscribe.model.encode import MIN_PIXELS
-from roadscribe.model.vision import batch_equal_frames
+from roadscribe.model.vision import speed_up_vision
 from roadscribe.progress import say
 from roadscribe.recipe import Model
 
@@ -222,8 +222,6 @@ def load_base(model: Model, *, max_pixels: int, device: torch.device | None = No
             device_map={"": device},
             use_safetensors=True,
             attn_implementation=attention,
-            # A Linear instead of torch's slow Conv3d over single patches: the same numbers, faster.
-            fusion_config={"patch_embeddings": True},
             quantization_config=quantisation(dtype) if quantized else None,
             output_loading_info=True,
         )
@@ -237,7 +235,7 @@ def load_base(model: Model, *, max_pixels: int, device: torch.device | None = No
             f"{base.name}: its weights are incomplete ({len(absent)} tensors, the first is {absent[0]})"
         )
     _fix_cpu_numerics(loaded)
-    batch_equal_frames(loaded)
+    speed_up_vision(loaded)
     loaded.requires_grad_(False)
     loaded.eval()
     return LoadedBase(loaded, processor, dtype, device, quantized, base)

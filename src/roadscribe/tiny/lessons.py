@@ -171,3 +171,67 @@ def lessons(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[
     rng.shuffle(found)
     found.insert(rng.randrange(len(found) + 1), caption(truth, rng))
     return found
+
+
+_NUMBER = {1: "one lane", 2: "two lanes", 3: "three lanes", 4: "four lanes", 5: "five lanes"}
+
+
+def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random) -> Lesson:
+    """A longer caption in flowing prose, with the words a person would use."""
+    distance, speed = truth.closest_vehicle_distance, truth.ego_vehicle_speed
+    lane = "in the only lane" if truth.ego_lane_position == "single" else f"in the {truth.ego_lane_position} lane"
+    place = "tunnel" if truth.road_type == "tunnel" else f"{truth.road_type} road"
+    lanes = _NUMBER.get(truth.lane_count or 0, "some lanes")
+    sky = say("weather", truth.weather)
+    parts = [
+        rng.choice((f"The car is on a {place} with {lanes}.", f"Here is a {place} that has {lanes}.")),
+        rng.choice((f"It drives {lane} at {speed} km/h.", f"The ego vehicle goes {speed} km/h {lane}.")),
+        f"The sky is {sky}." if truth.weather != "unknown" else "The sky is hidden.",
+        f"Visibility is {truth.visibility}.",
+        f"The traffic light ahead is {truth.traffic_light_state}."
+        if truth.traffic_light_state != "none"
+        else "No traffic light is in view.",
+        f"The nearest vehicle is {distance} meters ahead." if distance is not None else "The lanes ahead are free.",
+        "A person is on the road." if truth.pedestrian_on_road else "No person is on the road.",
+        f"The traffic is {truth.traffic_density}." if truth.traffic_density != "none" else "No traffic is in view.",
+        f"The road is {say('road_curvature', truth.road_curvature)}.",
+        f"The overall risk is {truth.risk_factor}.",
+    ]
+    if time_of_day in ("daytime", "night"):
+        parts.append("It is daytime." if time_of_day == "daytime" else "It is night.")
+    if truth.pedestrian_on_road:
+        parts.append("Be ready to brake for the person.")
+    if truth.traffic_light_state in ("red", "yellow"):
+        parts.append(f"The light is {truth.traffic_light_state}, so prepare to stop.")
+    if distance is not None and distance < 25:
+        parts.append("Keep a safe gap to the vehicle ahead.")
+    if truth.visibility == "poor":
+        parts.append("Leave more room to brake.")
+    chosen = rng.sample(parts, rng.randint(5, len(parts)))
+    return Lesson("story", rng.choice(("Tell me all about the drive.", "Describe the drive at length.")), " ".join(chosen))
+
+
+_TOPICS = {
+    "road_type": ("road", "place"),
+    "lane_count": ("lanes", "lane count"),
+    "ego_lane_position": ("lane", "position"),
+    "traffic_light_state": ("light", "traffic light"),
+    "pedestrian_on_road": ("person on the road", "pedestrian"),
+    "closest_vehicle_distance": ("nearest vehicle", "distance"),
+    "ego_vehicle_speed": ("speed", "our speed"),
+    "road_curvature": ("bend", "curvature"),
+    "weather": ("weather", "sky"),
+    "visibility": ("visibility", "view"),
+    "traffic_density": ("traffic", "density"),
+    "risk_factor": ("risk", "danger"),
+}
+
+
+def telegram(truth: DrivingParameters, rng: random.Random) -> Lesson:
+    """A caption in catchwords, such as ``Weather: rainy. Speed: 47 km/h.``, some of them in any order."""
+    facts = [
+        f"{rng.choice(words).capitalize()}: {say(parameter, getattr(truth, parameter))}."
+        for parameter, words in _TOPICS.items()
+    ]
+    chosen = rng.sample(facts, rng.randint(5, len(facts)))
+    return Lesson("telegram", rng.choice(("In short?", "Sum it up in catchwords.")), " ".join(chosen))

@@ -247,10 +247,17 @@ class Teacher:
         return self._positions[count]
 
     def loss(self, frames: torch.Tensor, texts: list[Text]) -> torch.Tensor:
-        """Mean cross entropy over all answer tokens of the batch."""
-        size, count = frames.shape[:2]
-        prefix = self.prefix(count)
-        length = len(prefix) + TEXT_TOKENS
+        """Mean cross entropy over all answer tokens of clips (B, count, H, W, 3)."""
+        fast = frames.shape[1] == FRAMES and self.model.training
+        return self.read_loss(self.see(frames, fast), texts, fast)
+
+    def read_loss(self, seen: list[torch.Tensor], texts: list[Text], fast: bool = False) -> torch.Tensor:
+        """Mean cross entropy over all answer tokens behind images whose features are ``seen``."""
+        size, visual = seen[0].shape[:2]
+        prefix = self.prefix(visual * MERGE * MERGE * PATCH * PATCH // (HEIGHT * WIDTH))
+        # Compiled code wants one length; elsewhere padding would only cost time.
+        longest = TEXT_TOKENS if fast else max(len(text.ids) for text in texts)
+        length = len(prefix) + longest
         ids = np.full((size, length), self.tokenizer.pad_token_id, np.int64)
         labelled = np.zeros((size, length), bool)
         ids[:, : len(prefix)] = prefix
@@ -259,8 +266,7 @@ class Teacher:
             labelled[row, len(prefix) : len(prefix) + len(text.ids)] = text.labelled
         input_ids = torch.from_numpy(ids).to(self.device, non_blocking=True)
         where = torch.from_numpy(np.flatnonzero(labelled[:, 1:].ravel())).to(self.device, non_blocking=True)
-        fast = count == FRAMES and self.model.training
-        hidden = self.read(input_ids, self.see(frames, fast), fast)
+        hidden = self.read(input_ids, seen, fast)
         logits = self.model.lm_head(hidden[:, :-1].reshape(size * (length - 1), -1)[where]).float()
         return F.cross_entropy(logits, input_ids[:, 1:].reshape(-1)[where])
 
@@ -499,10 +505,17 @@ class Teacher:
         return self._positions[count]
 
     def loss(self, frames: torch.Tensor, texts: list[Text]) -> torch.Tensor:
-        """Mean cross entropy over all answer tokens of the batch."""
-        size, count = frames.shape[:2]
-        prefix = self.prefix(count)
-        length = len(prefix) + TEXT_TOKENS
+        """Mean cross entropy over all answer tokens of clips (B, count, H, W, 3)."""
+        fast = frames.shape[1] == FRAMES and self.model.training
+        return self.read_loss(self.see(frames, fast), texts, fast)
+
+    def read_loss(self, seen: list[torch.Tensor], texts: list[Text], fast: bool = False) -> torch.Tensor:
+        """Mean cross entropy over all answer tokens behind images whose features are ``seen``."""
+        size, visual = seen[0].shape[:2]
+        prefix = self.prefix(visual * MERGE * MERGE * PATCH * PATCH // (HEIGHT * WIDTH))
+        # Compiled code wants one length; elsewhere padding would only cost time.
+        longest = TEXT_TOKENS if fast else max(len(text.ids) for text in texts)
+        length = len(prefix) + longest
         ids = np.full((size, length), self.tokenizer.pad_token_id, np.int64)
         labelled = np.zeros((size, length), bool)
         ids[:, : len(prefix)] = prefix
@@ -511,8 +524,7 @@ class Teacher:
             labelled[row, len(prefix) : len(prefix) + len(text.ids)] = text.labelled
         input_ids = torch.from_numpy(ids).to(self.device, non_blocking=True)
         where = torch.from_numpy(np.flatnonzero(labelled[:, 1:].ravel())).to(self.device, non_blocking=True)
-        fast = count == FRAMES and self.model.training
-        hidden = self.read(input_ids, self.see(frames, fast), fast)
+        hidden = self.read(input_ids, seen, fast)
         logits = self.model.lm_head(hidden[:, :-1].reshape(size * (length - 1), -1)[where]).float()
         return F.cross_entropy(logits, input_ids[:, 1:].reshape(-1)[where])
 

@@ -113,7 +113,7 @@ def visual_features(
     if kept is None:
         with torch.no_grad():
             return model.get_image_features(pixels, grid, return_dict=True)
-    grids = torch.split(grid, [place.frames for place in places])  # type: ignore[no-untyped-call]
+    grids = torch.split(grid, [place.frames for place in places])
     start = 0
     for place, frames in zip(places, grids, strict=True):
         if not place.fresh or pixels is None:

@@ -23,6 +23,7 @@ from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, Collator, KeptFeatures, visual_features
+from roadscribe.train.folded import fold_lora
 
 CHECKPOINTS = "checkpoints"
 LOG = "train_log.jsonl"
@@ -158,6 +159,7 @@ def build_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    fold_lora(trainer.model)
     drop_padding_mask(trainer.model.get_base_model().model.language_model)
     return trainer
 

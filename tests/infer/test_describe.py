@@ -1,0 +1,201 @@
+"""Videos in, one JSON object a video out; what cannot be described is said and stops nobody else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from roadscribe import tiny
+from roadscribe.artifacts import finish, open_output
+from roadscribe.errors import InputError
+from roadscribe.infer.describe import describe_videos, read_report
+from roadscribe.infer.engine import GeneratedReport
+from roadscribe.prompts import PROMPT_VERSION
+from roadscribe.recipe import Footage, Model, Recipe, load_recipe
+from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, render
+
+REPORT = DrivingReport(
+    scene_description="A road.",
+    driving_parameters=DrivingParameters(
+        road_type="urban",
+        lane_count=2,
+        ego_lane_position="left",
+        traffic_light_state="none",
+        pedestrian_on_road=False,
+        closest_vehicle_distance=None,
+        ego_vehicle_speed=30,
+        road_curvature="straight",
+        weather="clear",
+        visibility="good",
+        traffic_density="none",
+        risk_factor="low",
+    ),
+    risk_assessment=("Mind the gap.",),
+)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """One second of 64x64 pixels at 10 frames/s."""
+    return write_video(tmp_path / "drive.mp4")
+
+
+def write_video(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, width=64, height=64, pix_fmt="yuv420p")
+        for number in range(10):
+            picture = np.full((64, 64, 3), 20 * number, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working folder in which no demo has left its adapter."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture
+def short_prose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An untrained model writes prose up to its bound; a lower one saves time."""
+    monkeypatch.setattr("roadscribe.infer.grammar.MAX_SCENE_CHARS", 30)
+    monkeypatch.setattr("roadscribe.infer.grammar.MAX_RISK_CHARS", 12)
+
+
+RECIPE = load_recipe(None, ["footage.frames=2", "model.quantization=none"])
+BRIEF = load_recipe(None, ["footage.frames=1", "model.quantization=none", "infer.max_new_tokens=16"])
+
+
+def answer(text: str, finished: bool = True) -> GeneratedReport:
+    return GeneratedReport(text, 7, finished, 0.1, 0, ())
+
+
+def describe(videos: list[Path], model: Path | str | None, recipe: Recipe = RECIPE) -> list[dict[str, Any]]:
+    return list(describe_videos(videos, None if model is None else str(model), recipe))
+
+
+def test_a_video_becomes_one_json_object(short_prose: None, video: Path, lively_folder: Path) -> None:
+    (result,) = describe([video], lively_folder)
+    assert json.loads(json.dumps(result)) == result
+    assert list(result) == ["video", "report", "text", "frames", "seconds", "model"]
+    assert result["video"] == str(video)
+    assert result["model"] == str(lively_folder)
+    assert list(result["report"]) == ["scene_description", "driving_parameters", "risk_assessment"]
+    assert tuple(result["report"]["driving_parameters"]) == PARAMETERS
+    assert [frame["time_s"] for frame in result["frames"]] == [0.0, 0.9]
+    assert result["text"] == render(DrivingReport.model_validate_json(json.dumps(result["report"])))
+
+
+def test_what_cannot_be_described_is_named_and_the_others_are_described(
+    video: Path, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video at all")
+    described = []
+    with pytest.raises(InputError, match="2 of 3 inputs"):
+        for result in describe_videos([damaged, tmp_path / "missing.mp4", video], str(tiny_folder), BRIEF):
+            described.append(result["video"])
+    assert described == [str(video)]
+    stderr = capsys.readouterr().err
+    assert "damaged.mp4" in stderr and "missing.mp4" in stderr
+
+
+def test_the_only_video_is_the_error(video: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.mp4"):
+        describe([tmp_path / "missing.mp4"], "no/such-model-is-asked-for")
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(b"no video at all")
+    with pytest.raises(InputError, match=r"damaged\.mp4"):
+        describe([damaged], tiny_folder)
+
+
+def test_a_video_given_twice_is_described_once(video: Path, tiny_folder: Path) -> None:
+    assert len(describe([video, video.parent], tiny_folder, BRIEF)) == 1
+
+
+def test_the_tiny_model_says_what_it_is(
+    video: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tiny, "WEIGHTS", tiny_folder)
+    (result,) = describe([video], None, BRIEF)
+    assert result["model"] == tiny.NAME
+    assert result["notice"] == tiny.HONEST_LINE
+    assert tiny.HONEST_LINE in capsys.readouterr().err
+
+
+def test_an_answer_that_was_cut_off_says_so(video: Path, tiny_folder: Path) -> None:
+    (result,) = describe([video], tiny_folder, BRIEF)
+    assert result["report"] is None
+    assert "cut off after 16 tokens (raise infer.max_new_tokens)" in result["problem"]
+
+
+def test_an_answer_in_another_form_is_read_as_well_as_can_be() -> None:
+    assert read_report(answer(render(REPORT))) == (REPORT.model_dump(mode="json"), None)
+    headings = render(REPORT).replace("**Scene Description:**", "### Scene Description")
+    report, problem = read_report(answer(headings))
+    assert report == REPORT.model_dump(mode="json")
+    assert problem is not None and "text form" in problem
+    report, problem = read_report(answer("I see nothing."))
+    assert report is None
+    assert problem is not None and "line 1, column 1" in problem
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes an adapter over the untrained base, as `train` would: ``adapter(**contract_fields)``."""
+    from peft import LoraConfig, get_peft_model
+
+    from roadscribe.model.adapter import save_adapter
+    from roadscribe.model.contract import make_contract
+    from roadscribe.model.load import load_base
+
+    footage = Footage(frames=3, max_pixels=64 * 64)
+    loaded = load_base(Model(base=str(tiny_folder), quantization="none"), max_pixels=footage.max_pixels)
+    contract = make_contract(loaded, footage, PROMPT_VERSION)
+    model = get_peft_model(loaded.model, LoraConfig(r=2, target_modules=["q_proj"]))
+
+    def write(**fields: Any) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / "adapter"
+        open_output(folder, "adapter", {})
+        save_adapter(folder, model, contract.model_copy(update=fields))
+        finish(folder)
+        return folder
+
+    return write
+
+
+def test_an_adapter_is_shown_the_frames_it_was_trained_on(adapter: Callable[..., Path], video: Path) -> None:
+    recipe = load_recipe(None, ["infer.max_new_tokens=16"])
+    folder = adapter()
+    (result,) = describe([video], folder, recipe)
+    assert [frame["time_s"] for frame in result["frames"]] == [0.0, 0.4, 0.9]
+    assert result["model"] == str(folder)
+
+
+def test_a_recipe_that_contradicts_the_adapter_is_refused(adapter: Callable[..., Path], video: Path) -> None:
+    with pytest.raises(InputError, match=r"footage\.frames: the recipe says 4, the adapter .* with 3"):
+        describe([video], adapter(), load_recipe(None, ["footage.frames=4"]))
+    with pytest.raises(InputError, match="was trained on the instruction 'adas-0'"):
+        describe([video], adapter(prompt_version="adas-0"), load_recipe())
+
+
+def test_the_demos_adapter_is_the_default(
+    adapter: Callable[..., Path], video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = adapter()
+    monkeypatch.setattr("roadscribe.infer.describe.DEMO_ADAPTER", folder)
+    (result,) = describe([video], None, load_recipe(None, ["infer.max_new_tokens=16"]))
+    assert result["model"] == str(folder)
+
+
+def test_an_adapter_without_its_contract_is_refused(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"without contract\.json"):
+        describe([video], tmp_path)

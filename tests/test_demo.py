@@ -1,0 +1,69 @@
+"""The main job end to end: small here, whole and held to its targets in the heavy test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roadscribe.report import PARAMETERS, holds_schema
+
+
+def demo(out: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "roadscribe", "demo", "--out", str(out), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+
+def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
+    out = tmp_path / "demo"
+    small = ["--set", "simulate.train_drives=4", "--set", "simulate.test_drives=3", "--set", "simulate.seconds=2"]
+    small += ["--set", "train.max_steps=2", "--set", "infer.max_new_tokens=200", "--set", "evaluate.resamples=100"]
+    result = demo(out, *small, timeout=280)
+    assert result.returncode == 0, result.stderr
+    assert str(out / "scorecard" / "scorecard.html") in result.stdout
+    assert str(out / "adapter") in result.stdout
+    assert "only simulated drives" in result.stderr
+    assert (out / "adapter" / "adapter_model.safetensors").is_file()
+    assert (out / "adapter" / "contract.json").is_file()
+    scorecard = json.loads((out / "scorecard" / "scorecard.json").read_text())
+    assert {(run["model"], run["grammar"], run["control"]) for run in scorecard["runs"]} == {
+        ("base", True, "none"),
+        ("tuned", True, "none"),
+        ("tuned", False, "none"),
+        ("tuned", True, "black"),
+        ("tuned", True, "shuffled"),
+    }
+    assert all(set(run["parameters"]) == set(PARAMETERS) for run in scorecard["runs"])
+    page = (out / "scorecard" / "scorecard.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
+    before = (out / "scorecard" / "scorecard.json").read_bytes()
+    again = demo(out, *small, "--resume", timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert (out / "scorecard" / "scorecard.json").read_bytes() == before
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_the_demo_meets_its_targets(tmp_path):
+    out = tmp_path / "demo"
+    result = demo(out, timeout=1700)
+    assert result.returncode == 0, result.stderr
+    scorecard = json.loads((out / "scorecard" / "scorecard.json").read_text())
+    runs = {(run["model"], run["grammar"], run["control"]): run for run in scorecard["runs"]}
+    tuned, base = runs["tuned", True, "none"], runs["base", True, "none"]
+    plain, black, shuffled = runs["tuned", False, "none"], runs["tuned", True, "black"], runs["tuned", True, "shuffled"]
+    assert tuned["drives"] >= 60
+    assert tuned["schema_valid"] == 1.0
+    assert plain["schema_valid"] >= 0.95
+    accuracy, majority = tuned["mean_accuracy"][0], tuned["majority_mean_accuracy"]
+    assert accuracy >= 0.75
+    assert accuracy >= base["mean_accuracy"][0] + 0.25
+    assert accuracy >= majority + 0.25
+    assert abs(black["mean_accuracy"][0] - majority) <= 0.05
+    speed = "ego_vehicle_speed"
+    lost = tuned["parameters"][speed]["accuracy"][0] - shuffled["parameters"][speed]["accuracy"][0]
+    assert lost >= 0.15
+    assert holds_schema(json.loads((out / "artifact.json").read_text())["summary"]["report"])
