@@ -18,7 +18,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240, stdin=subprocess.DEVNULL
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -33,7 +38,8 @@ def test_help_imports_none_of_the_heavy_libraries():
     code = (
         "import sys\nsys.argv = ['roadscribe', '--help']\nfrom roadscribe.cli import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'pyarrow', 'av', 'PIL', 'pydantic'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'pyarrow', 'av', 'PIL', 'pydantic'}\n"
+        "heavy &= set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -103,11 +109,15 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on_to_the_same_files(tmp_path):
     assert all((whole / name).read_bytes() == (out / name).read_bytes() for name in names)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/full").exists(), reason="needs root to mount a tiny disk")
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/full").exists(), reason="needs root to mount a tiny disk"
+)
 def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True
+    ).returncode:
         pytest.skip("this machine does not let tests mount a disk")
     try:
         result = run("simulate", "--drives", "8", "--out", disk / "drives")
@@ -122,7 +132,16 @@ def test_real_footage_is_described_and_the_tiny_model_says_what_it_is(tmp_path):
     videos = sorted((SHARED / "videos").glob("*.mp4"))
     if not videos:
         pytest.skip("the real footage is not on this machine")
-    result = run("describe", *videos, "--json", "--set", "footage.frames=4", "--set", "footage.max_pixels=61440", cwd=tmp_path)
+    result = run(
+        "describe",
+        *videos,
+        "--json",
+        "--set",
+        "footage.frames=4",
+        "--set",
+        "footage.max_pixels=61440",
+        cwd=tmp_path,
+    )
     assert result.returncode == 0, result.stderr
     assert "only simulated drives" in result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines()]

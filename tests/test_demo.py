@@ -19,8 +19,22 @@ def demo(out: Path, *arguments: str, timeout: float) -> subprocess.CompletedProc
 
 def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
     out = tmp_path / "demo"
-    small = ["--set", "simulate.train_drives=4", "--set", "simulate.test_drives=3", "--set", "simulate.seconds=2"]
-    small += ["--set", "train.max_steps=2", "--set", "infer.max_new_tokens=200", "--set", "evaluate.resamples=100"]
+    small = [
+        "--set",
+        "simulate.train_drives=4",
+        "--set",
+        "simulate.test_drives=3",
+        "--set",
+        "simulate.seconds=2",
+    ]
+    small += [
+        "--set",
+        "train.max_steps=2",
+        "--set",
+        "infer.max_new_tokens=200",
+        "--set",
+        "evaluate.resamples=100",
+    ]
     result = demo(out, *small, timeout=280)
     assert result.returncode == 0, result.stderr
     assert str(out / "scorecard" / "scorecard.html") in result.stdout
@@ -54,7 +68,11 @@ def test_the_demo_meets_its_targets(tmp_path):
     scorecard = json.loads((out / "scorecard" / "scorecard.json").read_text())
     runs = {(run["model"], run["grammar"], run["control"]): run for run in scorecard["runs"]}
     tuned, base = runs["tuned", True, "none"], runs["base", True, "none"]
-    plain, black, shuffled = runs["tuned", False, "none"], runs["tuned", True, "black"], runs["tuned", True, "shuffled"]
+    plain, black, shuffled = (
+        runs["tuned", False, "none"],
+        runs["tuned", True, "black"],
+        runs["tuned", True, "shuffled"],
+    )
     assert tuned["drives"] >= 60
     assert tuned["schema_valid"] == 1.0
     assert plain["schema_valid"] >= 0.95

@@ -94,7 +94,9 @@ def simulate(
 
 @app.command()
 def collect(
-    footage: Annotated[list[Path], typer.Argument(help="Videos, folders of videos, or a drives.jsonl manifest.")],
+    footage: Annotated[
+        list[Path], typer.Argument(help="Videos, folders of videos, or a drives.jsonl manifest.")
+    ],
     out: Out,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
@@ -126,7 +128,9 @@ def annotate(
 
 @app.command()
 def curate(
-    raw: Annotated[Path, typer.Argument(help="The folder that `annotate` wrote, or a JSON file of raw answers.")],
+    raw: Annotated[
+        Path, typer.Argument(help="The folder that `annotate` wrote, or a JSON file of raw answers.")
+    ],
     out: Out,
     clips: Annotated[Path | None, typer.Option(help="The clips the answers speak of.", metavar="DIR")] = None,
     recipe: RecipeFile = None,
@@ -161,10 +165,14 @@ def train(
 def evaluate(
     clips: Annotated[Path, typer.Argument(help="Held-out clips whose evidence holds the truth.")],
     out: Out,
-    adapter: Annotated[Path | None, typer.Option(help="The folder that `train` wrote.", metavar="DIR")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="The folder that `train` wrote.", metavar="DIR")
+    ] = None,
     train_dataset: Annotated[
         Path | None,
-        typer.Option("--train-dataset", help="Where the majority class is counted; default: the clips.", metavar="DIR"),
+        typer.Option(
+            "--train-dataset", help="Where the majority class is counted; default: the clips.", metavar="DIR"
+        ),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
@@ -189,7 +197,9 @@ def describe(
     videos: Annotated[list[Path], typer.Argument(help="Videos or folders of videos.")],
     model: Annotated[
         str | None,
-        typer.Option(help="An adapter folder, a model folder or a hub id; default: the demo's adapter, if there is one."),
+        typer.Option(
+            help="An adapter folder, a model folder or a hub id; default: the demo's adapter, if there is one."
+        ),
     ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,

@@ -76,17 +76,27 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     drives, held_out = out / "drives", out / "held-out-drives"
     clips, held_out_clips = out / "clips", out / "held-out-clips"
     raw, dataset, adapter, scorecard = out / "raw", out / "dataset", out / "adapter", out / "scorecard"
-    say(f"demo: {sizes.train_drives} simulated drives to learn from, {sizes.test_drives} held out; all in {out}/")
+    say(
+        f"demo: {sizes.train_drives} simulated drives to learn from, {sizes.test_drives} held out; all in {out}/"
+    )
     say(f"note: {HONEST_LINE}")
     steps = [
         Step("simulate drives", 15, lambda: simulate(recipe, sizes.train_drives, drives, **how)),
-        Step("simulate held-out drives", 8, lambda: simulate(recipe, sizes.test_drives, held_out, first_seed=test_seed, **how)),
+        Step(
+            "simulate held-out drives",
+            8,
+            lambda: simulate(recipe, sizes.test_drives, held_out, first_seed=test_seed, **how),
+        ),
         Step("collect frames", 5, lambda: collect([drives], clips, recipe, **how)),
         Step("collect held-out frames", 4, lambda: collect([held_out], held_out_clips, recipe, **how)),
         Step("annotate", 1, lambda: annotate(recipe, clips, raw, **how)),
         Step("curate", 5, lambda: curate(recipe, raw, clips, dataset, **how)),
         Step("train", 120, lambda: train(recipe, dataset, adapter, **how)),
-        Step("evaluate", 100, lambda: evaluate_adapter(recipe, held_out_clips, adapter, dataset, scorecard, **how)),
+        Step(
+            "evaluate",
+            100,
+            lambda: evaluate_adapter(recipe, held_out_clips, adapter, dataset, scorecard, **how),
+        ),
     ]
     results = _walk(steps)
     print_table(results["evaluate"])

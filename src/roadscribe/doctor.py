@@ -31,7 +31,9 @@ def _versions() -> list[Check]:
     checks = []
     python = platform.python_version()
     old = sys.version_info < (3, 11)
-    checks.append(Check("python", "error" if old else "ok", python, "use Python 3.11 or newer" if old else ""))
+    checks.append(
+        Check("python", "error" if old else "ok", python, "use Python 3.11 or newer" if old else "")
+    )
     pair = tuple(importlib.metadata.version(name) for name in ("torch", "torchvision"))
     same = all(found.startswith(f"{wanted}.") for found, wanted in zip(pair, TESTED_TORCH_PAIR, strict=True))
     checks.append(
@@ -52,7 +54,14 @@ def _accelerator() -> list[Check]:
 
     if not torch.cuda.is_available():
         found = f"none; {os.cpu_count()} CPU cores"
-        return [Check("accelerator", "warning", found, "fine for the tiny model; the 2B recipes want a 16 GB CUDA card")]
+        return [
+            Check(
+                "accelerator",
+                "warning",
+                found,
+                "fine for the tiny model; the 2B recipes want a 16 GB CUDA card",
+            )
+        ]
     checks = []
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
@@ -60,7 +69,9 @@ def _accelerator() -> list[Check]:
         gib = total / 2**30
         found = f"{card.name}, compute capability {card.major}.{card.minor}, {free / 2**30:.1f} of {gib:.1f} GiB free"
         if free < 6 * 2**30:
-            checks.append(Check(f"card {index}", "warning", found, "close other programs that hold its memory"))
+            checks.append(
+                Check(f"card {index}", "warning", found, "close other programs that hold its memory")
+            )
         elif card.major < 8:
             checks.append(Check(f"card {index}", "ok", found + "; no bfloat16, training computes in float16"))
         else:
@@ -72,7 +83,9 @@ def _room() -> list[Check]:
     checks = []
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     low = free < 5
-    checks.append(Check("disk", "warning" if low else "ok", f"{free:.0f} GiB free here", "make room" if low else ""))
+    checks.append(
+        Check("disk", "warning" if low else "ok", f"{free:.0f} GiB free here", "make room" if low else "")
+    )
     memory = _memory_gib()
     if memory is not None:
         low = memory < 4

@@ -12,7 +12,12 @@ import pytest
 import torch
 import trl
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
 
 from roadscribe.prompts import messages
 from roadscribe.recipe import Simulate
@@ -55,7 +60,9 @@ def test_the_chat_template_writes_what_trls_qwen3_vl_template_writes(processor):
     for conversation in conversations:
         for prompt in (True, False):
             ours = processor.apply_chat_template(conversation, add_generation_prompt=prompt)
-            theirs = processor.apply_chat_template(conversation, add_generation_prompt=prompt, chat_template=template)
+            theirs = processor.apply_chat_template(
+                conversation, add_generation_prompt=prompt, chat_template=template
+            )
             assert ours == theirs
 
 
@@ -71,7 +78,11 @@ def test_the_lessons_hold_no_report_no_json_and_no_parameter_key():
     for seed in range(FIRST_SEED, FIRST_SEED + 30):
         drive = make_drive(seed)
         truth = drive.truth(4.0)
-        for lesson in [*lessons(drive, clip_times(4.0), rng), story(truth, "daytime", rng), telegram(truth, rng)]:
+        for lesson in [
+            *lessons(drive, clip_times(4.0), rng),
+            story(truth, "daytime", rng),
+            telegram(truth, rng),
+        ]:
             text = f"{lesson.question} {lesson.answer}"
             assert not re.search(r"[{}*`#\"]", text)
             assert not any(key in text for key in keys)

@@ -113,6 +113,4 @@ def train_parameters(dataset: Path) -> list[DrivingParameters]:
 
     require_complete(dataset, "dataset", "curate")
     rows = datasets.load_from_disk(str(dataset / "dataset"))["train"].select_columns("report")
-    return [
-        DrivingParameters.model_validate(json.loads(row["report"])["driving_parameters"]) for row in rows
-    ]
+    return [DrivingParameters.model_validate(json.loads(row["report"])["driving_parameters"]) for row in rows]

@@ -164,15 +164,16 @@ def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
     latest_s = info.duration_s if footage.end_s is None else end_s
     if footage.window_s > latest_s + SAME_MOMENT_S:
         raise InputError(
-            f"{info.path}: {lasts}, too short for footage.window_s={footage.window_s:g} up to {latest_s:g} s; "
-            "set a shorter window_s"
+            f"{info.path}: {lasts}, too short for footage.window_s={footage.window_s:g} "
+            f"up to {latest_s:g} s; set a shorter window_s"
         )
     return max(0.0, end_s - footage.window_s), end_s
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    # Colour at full resolution: a traffic light far away is a few pixels wide.
+    image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
     return buffer.getvalue()
 
 

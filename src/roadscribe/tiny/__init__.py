@@ -12,6 +12,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The folder that `AutoProcessor` and `AutoModelForImageTextToText` load."""
 
 HONEST_LINE = (
-    "roadscribe-tiny knows only simulated drives: on real footage its reports hold the schema and mean nothing"
+    "roadscribe-tiny knows only simulated drives: "
+    "on real footage its reports hold the schema and mean nothing"
 )
 """Said wherever the tiny model meets a person."""

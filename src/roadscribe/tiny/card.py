@@ -1,6 +1,6 @@
 """Writes the tiny base's card from the facts its training left behind (`training.json`).
 
-    python -m roadscribe.tiny.card DIR
+python -m roadscribe.tiny.card DIR
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ were learned from lessons, the instruction and reports: it cuts their words into
 Seeds below 10,000,000 were never taught; the demo and the scorecard use seeds below 2,100,000.
 
 ## Held-out figures
-Share of right answers to one plain question each, in %, on drives from seed 9,000,000 up, in words, greedily. Speed counts
-within max(5 km/h, 15 %), distance within max(5 m, 25 %). "black" shows black images, "shuffled" the same images in another
-order. The first four columns belong to the first half ({held_out_drives:,} drives), the last to the shipped weights
-({words_held_out} drives).
+Share of right answers to one plain question each, in %, on drives from seed 9,000,000 up, in words, greedily.
+Speed counts within max(5 km/h, 15 %), distance within max(5 m, 25 %). "black" shows black images, "shuffled" the same
+images in another order. The first four columns belong to the first half ({held_out_drives:,} drives), the last to the
+shipped weights ({words_held_out} drives).
 
 {table}
 
@@ -54,8 +54,8 @@ answers change (a test holds this).
 python -m roadscribe.tiny.pretrain --out seeing --compile --steps {steps} --batch {batch} --lr {learning_rate}
 python -m roadscribe.tiny.words --base seeing --out weights --steps {words_steps} --lr {words_rate}
 ```
-The first wants a CUDA card (a CPU would take weeks), the second runs anywhere. Clips are drawn in the order in which worker
-processes finish, so a second run gives a model like this one, not the same bytes.
+The first wants a CUDA card (a CPU would take weeks), the second runs anywhere. Clips are drawn in the order in which
+worker processes finish, so a second run gives a model like this one, not the same bytes.
 """
 
 

@@ -44,8 +44,16 @@ _QUESTIONS: dict[str, tuple[str, ...]] = {
     "road_type": ("What kind of road is this?", "Which type of road are we on?", "Road type?"),
     "lane_count": ("How many lanes are there?", "How many lanes does the road have?", "Lane count?"),
     "ego_lane_position": ("Which lane are we in?", "Where are we among the lanes?", "Ego lane position?"),
-    "traffic_light_state": ("What does the traffic light show?", "Which colour is the light?", "Traffic light state?"),
-    "pedestrian_on_road": ("Is a person on the road?", "Does anybody walk on the road ahead?", "Pedestrian on the road?"),
+    "traffic_light_state": (
+        "What does the traffic light show?",
+        "Which colour is the light?",
+        "Traffic light state?",
+    ),
+    "pedestrian_on_road": (
+        "Is a person on the road?",
+        "Does anybody walk on the road ahead?",
+        "Pedestrian on the road?",
+    ),
     "closest_vehicle_distance": (
         "How far is the nearest vehicle ahead?",
         "What is the distance to the closest vehicle?",
@@ -86,7 +94,10 @@ def _core(truth: DrivingParameters, rng: random.Random) -> list[Lesson]:
 def _past(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[Lesson]:
     """Questions about one named image: they teach which image is which."""
     lessons = []
-    for parameter, noun in (("closest_vehicle_distance", "nearest vehicle"), ("traffic_light_state", "light")):
+    for parameter, noun in (
+        ("closest_vehicle_distance", "nearest vehicle"),
+        ("traffic_light_state", "light"),
+    ):
         index = rng.randrange(len(times))
         value = getattr(drive.truth(times[index]), parameter)
         lessons.append(Lesson(f"past_{parameter}", f"In image {index + 1}: {noun}?", say(parameter, value)))
@@ -100,13 +111,19 @@ def _motion(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[
     index = rng.randrange(len(times) - 1)
     start, end = times[index], times[index + 1]
     steps = 8
-    moved = sum(drive.speed_mps(start + (end - start) * (i + 0.5) / steps) for i in range(steps)) * (end - start) / steps
+    moved = (
+        sum(drive.speed_mps(start + (end - start) * (i + 0.5) / steps) for i in range(steps))
+        * (end - start)
+        / steps
+    )
     change = drive.speed_mps(times[-1]) - drive.speed_mps(times[0])
     trend = "faster" if change > 0.7 else "slower" if change < -0.7 else "the same"
     asked = rng.randrange(len(times))
     speed = round(drive.speed_mps(times[asked]) * 3.6)
     return [
-        Lesson("moved", f"How far did we move from image {index + 1} to image {index + 2}?", f"{moved:.1f} m"),
+        Lesson(
+            "moved", f"How far did we move from image {index + 1} to image {index + 2}?", f"{moved:.1f} m"
+        ),
         Lesson("trend", "Are we getting faster or slower?", trend),
         Lesson("past_speed", f"In image {asked + 1}: speed?", f"{speed} km/h"),
     ]
@@ -123,7 +140,9 @@ def _seen(labels: FrameLabels, rng: random.Random) -> list[Lesson]:
     if vehicles:
         largest = max(vehicles, key=lambda box: (box.x2 - box.x1) * (box.y2 - box.y1))
         side = _side((largest.x1 + largest.x2) / 2 / width)
-        lessons.append(Lesson("largest", "Which vehicle looks largest, and where?", f"a {largest.category} {side}"))
+        lessons.append(
+            Lesson("largest", "Which vehicle looks largest, and where?", f"a {largest.category} {side}")
+        )
     if people:
         person = rng.choice(people)
         where = _side((person.x1 + person.x2) / 2 / width)
@@ -149,7 +168,9 @@ def caption(truth: DrivingParameters, rng: random.Random) -> Lesson:
         f"The nearest vehicle is {distance} m ahead." if distance is not None else "No vehicle is near.",
         f"The road is {say('road_curvature', truth.road_curvature)}.",
         "A person is on the road." if truth.pedestrian_on_road else "Nobody is on the road.",
-        f"The light is {truth.traffic_light_state}." if truth.traffic_light_state != "none" else "There is no light.",
+        f"The light is {truth.traffic_light_state}."
+        if truth.traffic_light_state != "none"
+        else "There is no light.",
         f"There is {say('traffic_density', truth.traffic_density)} traffic."
         if truth.traffic_density != "none"
         else "There is no traffic.",
@@ -179,7 +200,11 @@ _NUMBER = {1: "one lane", 2: "two lanes", 3: "three lanes", 4: "four lanes", 5: 
 def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random) -> Lesson:
     """A longer caption in flowing prose, with the words a person would use."""
     distance, speed = truth.closest_vehicle_distance, truth.ego_vehicle_speed
-    lane = "in the only lane" if truth.ego_lane_position == "single" else f"in the {truth.ego_lane_position} lane"
+    lane = (
+        "in the only lane"
+        if truth.ego_lane_position == "single"
+        else f"in the {truth.ego_lane_position} lane"
+    )
     place = "tunnel" if truth.road_type == "tunnel" else f"{truth.road_type} road"
     lanes = _NUMBER.get(truth.lane_count or 0, "some lanes")
     sky = say("weather", truth.weather)
@@ -191,9 +216,13 @@ def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random)
         f"The traffic light ahead is {truth.traffic_light_state}."
         if truth.traffic_light_state != "none"
         else "No traffic light is in view.",
-        f"The nearest vehicle is {distance} meters ahead." if distance is not None else "The lanes ahead are free.",
+        f"The nearest vehicle is {distance} meters ahead."
+        if distance is not None
+        else "The lanes ahead are free.",
         "A person is on the road." if truth.pedestrian_on_road else "No person is on the road.",
-        f"The traffic is {truth.traffic_density}." if truth.traffic_density != "none" else "No traffic is in view.",
+        f"The traffic is {truth.traffic_density}."
+        if truth.traffic_density != "none"
+        else "No traffic is in view.",
         f"The road is {say('road_curvature', truth.road_curvature)}.",
         f"The overall risk is {truth.risk_factor}.",
     ]
@@ -208,7 +237,11 @@ def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random)
     if truth.visibility == "poor":
         parts.append("Leave more room to brake.")
     chosen = rng.sample(parts, rng.randint(5, len(parts)))
-    return Lesson("story", rng.choice(("Tell me all about the drive.", "Describe the drive at length.")), " ".join(chosen))
+    return Lesson(
+        "story",
+        rng.choice(("Tell me all about the drive.", "Describe the drive at length.")),
+        " ".join(chosen),
+    )
 
 
 _TOPICS = {

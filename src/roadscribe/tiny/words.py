@@ -61,7 +61,11 @@ def repeat(encode: Callable[[str], list[int]], pieces: list[int], rng: random.Ra
     labelled: list[bool] = []
     for _ in range(STRINGS):
         chosen = rng.choices(pieces, k=rng.choice(LENGTHS))
-        asked = [*encode("<|im_start|>user\nRepeat: "), *chosen, *encode("<|im_end|>\n<|im_start|>assistant\n")]
+        asked = [
+            *encode("<|im_start|>user\nRepeat: "),
+            *chosen,
+            *encode("<|im_end|>\n<|im_start|>assistant\n"),
+        ]
         answer = [*chosen, *encode("<|im_end|>")]
         line = encode("\n")
         ids += [*asked, *answer, *line]
@@ -117,7 +121,9 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(str(options.base / "tokenizer.json"))
     processor = build.build_processor(out, tokenizer)
     model = Qwen3VLForConditionalGeneration.from_pretrained(options.base, dtype=torch.float32).to(device)
-    mergers = {n: p.detach().cpu().clone() for n, p in model.named_parameters() if "deepstack" in n and p.dim() == 2}
+    mergers = {
+        n: p.detach().cpu().clone() for n, p in model.named_parameters() if "deepstack" in n and p.dim() == 2
+    }
     model.requires_grad_(False)
     model.model.language_model.requires_grad_(True)
     model.lm_head.requires_grad_(True)
@@ -125,7 +131,9 @@ def train(options: argparse.Namespace) -> None:
     encode = lru_cache(100_000)(lambda text: tokenizer.encode(text).ids)
     special = {tokenizer.token_to_id(token) for token in build.SPECIAL_TOKENS}
     pieces = [piece for piece in range(tokenizer.get_vocab_size()) if piece not in special]
-    new = torch.tensor([p for p in unwritten(encode, tokenizer.get_vocab_size()).tolist() if p not in special])
+    new = torch.tensor(
+        [p for p in unwritten(encode, tokenizer.get_vocab_size()).tolist() if p not in special]
+    )
     set_apart(model.get_input_embeddings().weight, new, options.seed)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=options.lr, betas=(0.9, 0.98), weight_decay=0.01)
@@ -142,7 +150,9 @@ def train(options: argparse.Namespace) -> None:
                 frames = torch.zeros_like(frames)
             with torch.no_grad():
                 features = teacher.see(frames)
-            pool.append((features, [encode_lessons(encode, conversation(drive, times, rng)) for _ in range(4)]))
+            pool.append(
+                (features, [encode_lessons(encode, conversation(drive, times, rng)) for _ in range(4)])
+            )
             seed += 1
         pool = pool[-400:]
         rate = options.lr * min(1.0, (step + 1) / 50, (steps - step) / (0.5 * steps))
@@ -152,7 +162,7 @@ def train(options: argparse.Namespace) -> None:
         features = [torch.cat([clip[0][i] for clip in chosen]) for i in range(len(chosen[0][0]))]
         shown = teacher.read_loss(features, [rng.choice(clip[1]) for clip in chosen])
         said = text_loss(teacher, [repeat(encode, pieces, rng) for _ in range(options.repeats)])
-        (shown + said).backward()
+        (shown + said).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -194,7 +204,9 @@ def train(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Parse the command line and train."""
-    parser = argparse.ArgumentParser(description="Teach roadscribe-tiny its words; the vision tower is frozen.")
+    parser = argparse.ArgumentParser(
+        description="Teach roadscribe-tiny its words; the vision tower is frozen."
+    )
     parser.add_argument("--base", type=Path, required=True, help="what roadscribe.tiny.pretrain wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model")
     parser.add_argument("--steps", type=int, default=1200)
