@@ -21,12 +21,14 @@ DEMO_OVERRIDES = (
     "footage.frames=6",
     "footage.window_s=1.5",
     "footage.max_pixels=61440",
-    "train.batch_size=4",
+    "simulate.train_drives=190",
+    "simulate.seconds=3",
+    "train.batch_size=1",
     "train.gradient_accumulation=1",
-    "train.learning_rate=2e-3",
+    "train.learning_rate=5e-3",
     "train.gradient_checkpointing=false",
-    "infer.max_new_tokens=420",
-    "infer.batch_size=20",
+    "infer.max_new_tokens=480",
+    "infer.batch_size=30",
 )
 """What the demo sets differently from the recipe's defaults; a recipe file or --set may say otherwise."""
 
@@ -81,7 +83,7 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     )
     say(f"note: {HONEST_LINE}")
     steps = [
-        Step("simulate drives", 15, lambda: simulate(recipe, sizes.train_drives, drives, **how)),
+        Step("simulate drives", 21, lambda: simulate(recipe, sizes.train_drives, drives, **how)),
         Step(
             "simulate held-out drives",
             8,
@@ -90,8 +92,8 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
         Step("collect frames", 5, lambda: collect([drives], clips, recipe, **how)),
         Step("collect held-out frames", 4, lambda: collect([held_out], held_out_clips, recipe, **how)),
         Step("annotate", 1, lambda: annotate(recipe, clips, raw, **how)),
-        Step("curate", 5, lambda: curate(recipe, raw, clips, dataset, **how)),
-        Step("train", 120, lambda: train(recipe, dataset, adapter, **how)),
+        Step("curate", 3, lambda: curate(recipe, raw, clips, dataset, **how)),
+        Step("train", 150, lambda: train(recipe, dataset, adapter, **how)),
         Step(
             "evaluate",
             100,

@@ -347,8 +347,13 @@ def right(parameter: str, answer: str, truth: DrivingParameters) -> bool:
 
 
 @torch.no_grad()
-def held_out(teacher: Teacher, clips: int, batch: int) -> dict[str, dict[str, float]]:
-    """Share of right answers on drives the lessons never showed: as seen, black, shuffled, and majority class."""
+def held_out(
+    teacher: Teacher, clips: int, batch: int, controls: bool = True
+) -> dict[str, dict[str, float]]:
+    """Share of right answers on drives the lessons never showed, and the majority class's share.
+
+    ``controls`` asks about black and about shuffled images, too.
+    """
     rng = random.Random(1)
     frames, truths = [], []
     for seed in range(HELD_OUT_SEED, HELD_OUT_SEED + clips):
@@ -358,9 +363,11 @@ def held_out(teacher: Teacher, clips: int, batch: int) -> dict[str, dict[str, fl
         truths.append(drive.truth(times[-1]))
     stack = torch.stack(frames)
     order = torch.tensor([4, 1, 5, 0, 3, 2])
-    shown = {"seen": stack, "black": torch.zeros_like(stack), "shuffled": stack[:, order]}
+    shown = {"seen": stack}
+    if controls:
+        shown |= {"black": torch.zeros_like(stack), "shuffled": stack[:, order]}
     table: dict[str, dict[str, float]] = {
-        parameter: dict.fromkeys(("seen", "black", "shuffled", "majority"), 0.0) for parameter in _QUESTIONS
+        parameter: dict.fromkeys((*shown, "majority"), 0.0) for parameter in _QUESTIONS
     }
     for name, images in shown.items():
         for start in range(0, clips, batch):
@@ -510,11 +517,13 @@ def train(options: argparse.Namespace) -> None:
         sys.exit("a DeepStack merger was not trained")
 
 
-def held_out_with(teacher: Teacher, clips: int, batch: int) -> dict[str, dict[str, float]]:
+def held_out_with(
+    teacher: Teacher, clips: int, batch: int, controls: bool = True
+) -> dict[str, dict[str, float]]:
     """`held_out` in the mode of use."""
     teacher.model.eval()
     with torch.autocast(teacher.device.type, torch.bfloat16, enabled=teacher.device.type == "cuda"):
-        table = held_out(teacher, clips, batch)
+        table = held_out(teacher, clips, batch, controls)
     teacher.model.train()
     return table
 

@@ -182,7 +182,7 @@ def train(options: argparse.Namespace) -> None:
     first = json.loads((options.base / "training.json").read_text())
     model.half().save_pretrained(out)
     model.float()
-    figures = held_out_with(teacher, options.held_out, min(64, options.held_out)) if options.held_out else {}
+    figures = held_out_with(teacher, options.held_out, min(32, options.held_out), controls=False)
     print_table(figures)
     facts = {
         "steps": step,
@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=8, help="conversations of strings to repeat, a step")
     parser.add_argument("--lr", type=float, default=8e-4)
     parser.add_argument("--seed", type=int, default=WORDS_SEED, help="first seed of the drives")
-    parser.add_argument("--held-out", type=int, default=100, help="clips behind the held-out figures")
+    parser.add_argument("--held-out", type=int, default=60, help="clips behind the held-out figures")
     parser.add_argument("--minutes", type=float, help="shorten --steps so that training ends in this time")
     options = parser.parse_args()
     if options.seed < FIRST_SEED:
