@@ -23,7 +23,7 @@ def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
         "--set",
         "simulate.train_drives=4",
         "--set",
-        "simulate.test_drives=3",
+        "simulate.test_drives=2",
         "--set",
         "simulate.seconds=2",
     ]
@@ -31,7 +31,7 @@ def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
         "--set",
         "train.max_steps=2",
         "--set",
-        "infer.max_new_tokens=200",
+        "infer.max_new_tokens=150",
         "--set",
         "evaluate.resamples=100",
     ]

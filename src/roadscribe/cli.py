@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 import typer.exceptions
 
-from roadscribe.errors import RoadscribeError
+from roadscribe.errors import InputError, RoadscribeError
 
 if TYPE_CHECKING:
     from roadscribe.recipe import Recipe
@@ -29,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what this stage makes.", metavar="DIR")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML).", metavar="FILE")]
@@ -45,6 +48,24 @@ def _recipe(file: Path | None, overrides: list[str] | None) -> Recipe:
     from roadscribe.recipe import load_recipe
 
     return load_recipe(file, overrides or ())
+
+
+def _require_folder(folder: Path, verb: str) -> None:
+    """Say that a folder is missing before seconds go into loading the training stack."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; make it with `roadscribe {verb}`")
+
+
+def _require_videos(videos: list[Path], recipe: Recipe) -> None:
+    """Look at a single input before seconds go into loading a model; of several, the good ones are described."""
+    if len(videos) > 1:
+        return
+    from roadscribe.footage.sampling import probe
+    from roadscribe.footage.sources import find_videos
+
+    found = find_videos(videos)
+    if len(found) == 1:
+        probe(found[0].path, max_file_mb=recipe.footage.max_file_mb)
 
 
 def _done(path: Path, as_json: bool) -> None:
@@ -156,6 +177,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune with QLoRA: a dataset becomes an adapter."""
+    _require_folder(dataset, "curate")
     from roadscribe.train.train import train as run
 
     _done(run(_recipe(recipe, overrides), dataset, out, resume=resume, overwrite=overwrite), as_json)
@@ -206,9 +228,11 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Report on videos: scene description, driving parameters and risk assessment."""
+    options = _recipe(recipe, overrides)
+    _require_videos(videos, options)
     from roadscribe.infer.describe import describe_videos
 
-    for result in describe_videos(videos, model, _recipe(recipe, overrides)):
+    for result in describe_videos(videos, model, options):
         if as_json:
             print(json.dumps(result, ensure_ascii=False), flush=True)
         else:
@@ -239,11 +263,13 @@ def main() -> None:
     command = typer.main.get_command(app)
     try:
         code = command.main(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         raise SystemExit(code if isinstance(code, int) else 0)
     except RoadscribeError as error:
         fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.exceptions.Abort):
-        fail("interrupted; run the same command with --resume to go on", 130)
+        fail("interrupted; run the same command with --resume to go on", INTERRUPTED)
     except typer.exceptions.TyperException as error:
         fail(f"{error.format_message()} (see roadscribe --help)", 2)
     except BrokenPipeError:

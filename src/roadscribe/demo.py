@@ -62,6 +62,8 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     Raises:
         InputError: ``out`` is taken, or the recipe does not fit.
     """
+    open_output(out, "demo", recipe.as_json(), resume=resume, overwrite=overwrite)
+    # A taken folder is said at once; the training stack takes seconds to import.
     from roadscribe.annotate.annotate import annotate
     from roadscribe.curate.curate import curate
     from roadscribe.evaluate.adapter import evaluate_adapter
@@ -71,7 +73,6 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     from roadscribe.simulator.simulate import FIRST_TEST_SEED, simulate
     from roadscribe.train.train import train
 
-    open_output(out, "demo", recipe.as_json(), resume=resume, overwrite=overwrite)
     how: dict[str, Any] = {"resume": resume}
     sizes = recipe.simulate
     test_seed = FIRST_TEST_SEED + sizes.seed
@@ -110,7 +111,7 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     print(f"next     roadscribe describe YOUR_VIDEO.mp4 --model {adapter}")
     means = require_complete(scorecard, "scorecard", "evaluate")["summary"]["mean_accuracy"]
     result = {"page": str(page), "adapter": str(adapter), "mean_accuracy": means, "described": described}
-    finish(out, **{key: value for key, value in result.items() if key != "described"})
+    finish(out, page=str(page), adapter=str(adapter), mean_accuracy=means, report=described["text"])
     return json.loads(json.dumps(result))  # type: ignore[no-any-return]
 
 

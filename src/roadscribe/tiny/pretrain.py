@@ -347,9 +347,7 @@ def right(parameter: str, answer: str, truth: DrivingParameters) -> bool:
 
 
 @torch.no_grad()
-def held_out(
-    teacher: Teacher, clips: int, batch: int, controls: bool = True
-) -> dict[str, dict[str, float]]:
+def held_out(teacher: Teacher, clips: int, batch: int, controls: bool = True) -> dict[str, dict[str, float]]:
     """Share of right answers on drives the lessons never showed, and the majority class's share.
 
     ``controls`` asks about black and about shuffled images, too.
