@@ -21,14 +21,14 @@ DEMO_OVERRIDES = (
     "footage.frames=6",
     "footage.window_s=1.5",
     "footage.max_pixels=61440",
-    "simulate.train_drives=190",
+    "simulate.train_drives=240",
     "simulate.seconds=3",
     "train.batch_size=1",
     "train.gradient_accumulation=1",
     "train.learning_rate=5e-3",
     "train.gradient_checkpointing=false",
-    "infer.max_new_tokens=480",
-    "infer.batch_size=30",
+    "infer.max_new_tokens=400",
+    "infer.batch_size=60",
 )
 """What the demo sets differently from the recipe's defaults; a recipe file or --set may say otherwise."""
 
@@ -94,7 +94,7 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
         Step("collect held-out frames", 4, lambda: collect([held_out], held_out_clips, recipe, **how)),
         Step("annotate", 1, lambda: annotate(recipe, clips, raw, **how)),
         Step("curate", 3, lambda: curate(recipe, raw, clips, dataset, **how)),
-        Step("train", 150, lambda: train(recipe, dataset, adapter, **how)),
+        Step("train", 185, lambda: train(recipe, dataset, adapter, **how)),
         Step(
             "evaluate",
             100,

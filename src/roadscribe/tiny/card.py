@@ -29,10 +29,10 @@ were learned from lessons, the instruction and reports: it cuts their words into
 
 | | seeing (`pretrain`) | words (`words`) |
 |---|---|---|
-| what | all weights, short answers | language model only, captions, repeating random pieces |
+| what | all weights, short answers | language model only, captions, talks of repeating random pieces |
 | clips rendered | {clips_rendered:,} | {words_clips:,} |
 | first seed | {first_seed:,} | {words_seed:,} |
-| steps | {steps:,} of {batch} clips | {words_steps:,} of {words_batch} clips and {words_strings} conversations of strings |
+| steps | {steps:,} of {batch} clips | {words_steps:,} of {words_batch} clips and {words_strings} talks |
 | learning rate | {learning_rate} | {words_rate} |
 | time | {minutes} min, {device} | {words_minutes} min, {words_device} |
 
