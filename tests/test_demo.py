@@ -9,12 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from roadscribe.demo import demo_recipe
+from roadscribe.recipe import load_recipe
 from roadscribe.report import PARAMETERS, holds_schema
 
 
 def demo(out: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "roadscribe", "demo", "--out", str(out), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
+
+
+def test_the_recipe_file_is_what_the_demo_does_without_one():
+    file = Path(__file__).resolve().parents[1] / "recipes" / "demo.yaml"
+    assert load_recipe(file) == demo_recipe(None, [])
 
 
 def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
