@@ -38,7 +38,7 @@ def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
         "--set",
         "train.max_steps=2",
         "--set",
-        "infer.max_new_tokens=150",
+        "infer.max_new_tokens=40",
         "--set",
         "evaluate.resamples=100",
     ]
