@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -260,6 +261,8 @@ def _interrupt(*_: Any) -> NoReturn:
 def main() -> None:
     """Run the command line and turn every expected failure into one line and its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Libraries tell each other of coming renames there; nothing a user could act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     command = typer.main.get_command(app)
     try:
         code = command.main(standalone_mode=False)
