@@ -138,8 +138,8 @@ class Evaluate(_Section):
 class Simulate(_Section):
     """The drives of the embedded default."""
 
-    train_drives: int = Field(default=160, ge=1)
-    test_drives: int = Field(default=60, ge=1)
+    train_drives: int = Field(default=160, ge=1, le=1_000_000)
+    test_drives: int = Field(default=60, ge=1, le=1_000_000)
     seconds: float = Field(default=4.0, gt=0, le=60)
     fps: int = Field(default=10, ge=2, le=30)
     seed: int = Field(default=0, ge=0, lt=1_000_000)

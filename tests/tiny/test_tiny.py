@@ -90,8 +90,11 @@ def test_the_lessons_hold_no_report_no_json_and_no_parameter_key():
 
 
 def test_the_lessons_seeds_are_none_of_those_that_are_scored():
-    highest = Simulate.model_fields["seed"].metadata
-    assert any(getattr(bound, "lt", None) == FIRST_TEST_SEED for bound in highest)
+    fields = Simulate.model_fields
+    assert any(getattr(bound, "lt", None) == FIRST_TEST_SEED for bound in fields["seed"].metadata)
+    # A run's training seeds end where its held-out seeds begin, FIRST_TEST_SEED later.
+    for drives in ("train_drives", "test_drives"):
+        assert any(getattr(bound, "le", None) == FIRST_TEST_SEED for bound in fields[drives].metadata)
     assert FIRST_TEST_SEED + 1_000_000 + 1_000_000 <= HELD_OUT_SEED < FIRST_SEED < WORDS_SEED
 
 

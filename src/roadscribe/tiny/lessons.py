@@ -18,7 +18,7 @@ FRAMES = 6
 SPACING_S = 0.3
 """Seconds between two images of a clip."""
 FIRST_SEED = 10_000_000
-"""Seeds of the lessons start here; the demo's and the scorecard's drives all lie below 1,000,000."""
+"""Seeds of the lessons start here; the demo's drives all lie below 3,000,000."""
 HELD_OUT_SEED = 9_000_000
 """Seeds of the drives that the card's held-out figures come from."""
 
