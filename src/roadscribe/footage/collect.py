@@ -1,7 +1,8 @@
 """The stage `collect`: samples the same frames from every video and keeps them as the clips artifact.
 
-Videos are decoded by one process a core, in the order of `find_videos`; clips become Parquet shards that
-appear whole. The same footage and recipe give the same files, however often the run was stopped on the way.
+What is known of each video (labels, telemetry) travels with its clip. Videos are decoded by one process a core,
+in the order of `find_videos`; clips become Parquet shards that appear whole. The same footage and recipe give the
+same files, however often the run was stopped on the way.
 """
 
 from __future__ import annotations
@@ -20,21 +21,28 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from roadscribe.artifacts import MANIFEST, KeyedLog, disk_errors, finish, open_output, write_bytes
 from roadscribe.clip import Clip, Evidence, Provenance, clips_to_table
 from roadscribe.errors import InputError, WorkError, printable
+from roadscribe.footage.evidence import attach, known_about
+from roadscribe.footage.images import choose_images, read_images
 from roadscribe.footage.packets import file_size, opened, reason
-from roadscribe.footage.sampling import SAME_MOMENT_S, VideoInfo, probe, read_frames, sample_times
+from roadscribe.footage.sampling import SampledFrame, probe, read_frames, sample_times
 from roadscribe.footage.sources import SourceVideo, find_videos, real_path
+from roadscribe.footage.windows import Asked, window
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Footage, Recipe
 
 SKIPPED = "skipped.jsonl"
 """The videos that gave no clip, one JSON object a line: ``key`` (clip id), ``path``, ``reason``."""
+
+NOTES = "notes.jsonl"
+"""Evidence that is missing or could not be used, one JSON object a line: ``key`` (clip id, or a file's path),
+``path``, ``notes``. Not there when there is nothing to say."""
 
 SHARD_CLIPS = 64
 SHARD_BYTES = 64_000_000
@@ -48,17 +56,26 @@ SECONDS_A_FILE, SECONDS_A_MB, SECONDS_TO_START = 0.02, 0.03, 4.0
 
 
 def collect(
-    inputs: list[Path], out: Path, recipe: Recipe, *, resume: bool = False, overwrite: bool = False
+    inputs: list[Path],
+    out: Path,
+    recipe: Recipe,
+    *,
+    root: Path | None = None,
+    telemetry: Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> Path:
-    """Sample every video's frames by ``recipe.footage`` and write them as a clips artifact.
+    """Sample every video's frames by ``recipe.footage`` and write them, with what is known, as a clips artifact.
 
     A file named in ``inputs`` must be a video. A video that turns out damaged, too short or too large is left
-    out and listed in ``skipped.jsonl``.
+    out and listed in ``skipped.jsonl``; evidence that is missing or cannot be used is listed in ``notes.jsonl``.
 
     Args:
-        inputs: videos, folders of videos, ``drives.jsonl`` manifests.
+        inputs: videos, folders of videos (BDD100K's among them), ``drives.jsonl`` manifests.
         out: the folder for ``clips-00000.parquet``, ... and ``skipped.jsonl``.
         recipe: its footage section counts.
+        root: the folder that the manifests' paths are relative to; their own when not given.
+        telemetry: a CSV of time and speed for the one video in ``inputs``.
         resume: go on where an earlier run was stopped.
         overwrite: delete the artifact that ``out`` holds first.
 
@@ -66,30 +83,37 @@ def collect(
         ``out``.
 
     Raises:
-        InputError: an input is no video or names none, ``out`` holds something else, or no video gave a clip.
+        InputError: an input is no video or names none, ``out`` holds something else, a CSV's unit is not known,
+            or no video gave a clip.
         WorkError: the disk is full, or a decoder process died.
     """
-    videos = find_videos(inputs)
+    videos = find_videos(inputs, root)
     _check_named(inputs, recipe.footage)
-    _check_apart(inputs, out)
+    _check_apart([*inputs, *(path for path in (root, telemetry) if path)], out)
+    videos, file_notes = attach(videos, telemetry)
     with disk_errors(out):
         if open_output(out, "clips", _origin(inputs, videos, recipe), resume=resume, overwrite=overwrite):
             say(f"{out}: already complete")
             return out
-        with KeyedLog(out / SKIPPED) as skipped:
-            clips = _write_clips(videos, out, recipe.footage, skipped)
+        with KeyedLog(out / SKIPPED) as skipped, _Notes(out) as notes:
+            for path, note in file_notes:
+                notes.add(printable(path), path, [note])
+            clips = _write_clips(videos, out, recipe.footage, skipped, notes)
             reasons = [record["reason"] for record in skipped.records.values()]
         if not clips:
-            for name in (SKIPPED, MANIFEST):
-                (out / name).unlink()
+            for name in (SKIPPED, NOTES, MANIFEST):
+                (out / name).unlink(missing_ok=True)
             several = f"none of the {len(videos)} videos gives a clip; the first: " if len(videos) > 1 else ""
             raise InputError(several + reasons[0])
         drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
-        finish(out, clips=clips, drives=drives, videos=len(videos), skipped=len(reasons))
+        summary = {"clips": clips, "drives": drives, "videos": len(videos), "skipped": len(reasons)}
+        finish(out, **summary, **({"notes": notes.count} if notes.count else {}))
     if reasons:
         say(
             f"{len(reasons)} of {len(videos)} videos left out, listed in {out / SKIPPED}; first: {reasons[0]}"
         )
+    if notes.count:
+        say(f"{notes.count} notes on evidence, listed in {out / NOTES}; first: {notes.first}")
     return out
 
 
@@ -101,11 +125,9 @@ def clip_from_video(
     drive_id: str | None = None,
     source: str = "file",
     evidence: Evidence | None = None,
+    asked: Asked = Asked(),
 ) -> Clip:
-    """The clip of one video: the frames at the recipe's moments of its window, as JPEG.
-
-    The window ends at ``footage.end_s`` (None: at the last frame; by the rule ``start`` at the last frame's
-    end) and is ``footage.window_s`` long (None: from the first frame on).
+    """The clip of one video: the frames at the recipe's moments of its window (`windows.window`), as JPEG.
 
     Args:
         path: the video.
@@ -114,60 +136,56 @@ def clip_from_video(
         drive_id: the clip id when not given.
         source: where the video is from.
         evidence: what is known about it, on the clock of its presentation times.
+        asked: the window that a manifest asks for.
 
     Raises:
-        InputError: as `sampling.probe` and `sampling.read_frames`; or the video is shorter than the window.
+        InputError: as `sampling.probe`, `sampling.read_frames` and `windows.window`.
     """
+    known = evidence or Evidence()
     try:
         info = probe(path, max_file_mb=footage.max_file_mb)
-        times = sample_times(footage.rule, footage.frames, *window(info, footage))
+        times = sample_times(footage.rule, footage.frames, *window(info, footage, asked, known))
         frames = read_frames(info, times, footage.max_pixels)
         provenance = Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); copy the file again") from error
-    width, height = frames[0].image.size
     name = clip_id or printable(path.stem)
+    return _clip(frames, provenance, footage, name, drive_id or name, source, known)
+
+
+def _clip_from_images(video: SourceVideo, footage: Footage, evidence: Evidence) -> Clip:
+    """The clip of a list of images, by the same rule over their times."""
+    asked = Asked(video.start_s, video.end_s)
+    chosen = choose_images(video.path, video.timestamps_s, footage, asked, evidence)
+    times_s = [video.timestamps_s[place] for place in chosen]
+    try:
+        frames, provenance = read_images([video.images[place] for place in chosen], times_s, footage)
+    except OSError as error:
+        raise InputError(f"{video.path}: cannot be read ({reason(error)}); copy the files again") from error
+    return _clip(frames, provenance, footage, video.clip_id, video.drive_id, video.source, evidence)
+
+
+def _clip(
+    frames: Sequence[SampledFrame],
+    provenance: Provenance,
+    footage: Footage,
+    clip_id: str,
+    drive_id: str,
+    source: str,
+    evidence: Evidence,
+) -> Clip:
+    width, height = frames[0].image.size
     return Clip(
-        clip_id=name,
-        drive_id=drive_id or name,
+        clip_id=clip_id,
+        drive_id=drive_id,
         source=source,
         frames=tuple(_jpeg(frame.image, footage.jpeg_quality) for frame in frames),
         timestamps_s=tuple(frame.time_s for frame in frames),
         width=width,
         height=height,
-        evidence=evidence or Evidence(),
+        evidence=evidence,
         provenance=provenance,
     )
-
-
-def window(info: VideoInfo, footage: Footage) -> tuple[float, float]:
-    """Start and end of the stretch of a video that a clip shows, in seconds.
-
-    Raises:
-        InputError: the video does not reach that far, or its end is asked for and the file is cut short.
-    """
-    lasts = f"lasts {info.duration_s:.2f} s" + (f" ({info.damage})" if info.damage else "")
-    if footage.end_s is None:
-        if info.damage:
-            raise InputError(
-                f"{info.path}: {info.damage}; copy the file again, or set footage.end_s within it"
-            )
-        end_s = info.duration_s if footage.rule == "start" else float(info.times_s[-1])
-    else:
-        if footage.end_s > info.duration_s + SAME_MOMENT_S:
-            raise InputError(
-                f"{info.path}: {lasts}, shorter than footage.end_s={footage.end_s:g}; set an earlier end_s"
-            )
-        end_s = min(footage.end_s, info.duration_s)
-    if footage.window_s is None:
-        return 0.0, end_s
-    latest_s = info.duration_s if footage.end_s is None else end_s
-    if footage.window_s > latest_s + SAME_MOMENT_S:
-        raise InputError(
-            f"{info.path}: {lasts}, too short for footage.window_s={footage.window_s:g} "
-            f"up to {latest_s:g} s; set a shorter window_s"
-        )
-    return max(0.0, end_s - footage.window_s), end_s
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
@@ -203,6 +221,8 @@ def _origin(inputs: Sequence[Path], videos: list[SourceVideo], recipe: Recipe) -
     digest = hashlib.sha256()
     for video in videos:
         line = [printable(video.path), video.clip_id, video.drive_id, video.evidence.model_dump_json()]
+        line += [repr((video.start_s, video.end_s, video.images, video.timestamps_s))]
+        line += [repr((video.telemetry, video.telemetry_start_s, video.beside))]
         digest.update(json.dumps(line).encode())
     return {
         **recipe.as_json("footage"),
@@ -214,7 +234,42 @@ def _origin(inputs: Sequence[Path], videos: list[SourceVideo], recipe: Recipe) -
 # ------------------------------------------------------------------------------------------------ shards
 
 
-def _write_clips(videos: list[SourceVideo], out: Path, footage: Footage, skipped: KeyedLog) -> int:
+class _Notes:
+    """What was said of evidence; its file comes with the first word."""
+
+    def __init__(self, out: Path) -> None:
+        self._path = out / NOTES
+        self._log = KeyedLog(self._path) if self._path.exists() else None
+
+    def __enter__(self) -> _Notes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def count(self) -> int:
+        return len(self._log.records) if self._log else 0
+
+    @property
+    def first(self) -> str:
+        """The first note, for a message."""
+        record = next(iter(self._log.records.values())) if self._log else {"path": "", "notes": [""]}
+        return f"{record['path']}: {record['notes'][0]}"
+
+    def add(self, key: str, path: Path, notes: Sequence[str]) -> None:
+        """Keep the notes on one clip or file; a resumed run has said some already."""
+        if not notes:
+            return
+        self._log = self._log or KeyedLog(self._path)
+        if key not in self._log:
+            self._log.append(key, path=printable(path), notes=[printable(note) for note in notes])
+
+
+def _write_clips(
+    videos: list[SourceVideo], out: Path, footage: Footage, skipped: KeyedLog, notes: _Notes
+) -> int:
     """Sample what is not there yet, in order, and write it shard by shard; the number of clips in all."""
     kept = _kept_ids(out)
     clips = len(kept)
@@ -223,7 +278,8 @@ def _write_clips(videos: list[SourceVideo], out: Path, footage: Footage, skipped
     if len(todo) < len(videos):
         say(f"{len(videos) - len(todo)} of {len(videos)} videos are done from the earlier run")
     with progress(len(todo), "sampling frames") as advance:
-        for video, result in _sampled(todo, footage):
+        for video, (result, said) in _sampled(todo, footage):
+            notes.add(video.clip_id, video.path, said)
             if isinstance(result, str):
                 skipped.append(video.clip_id, path=printable(video.path), reason=result)
             else:
@@ -281,22 +337,34 @@ class _Shard:
 # ------------------------------------------------------------------------------------------------ processes
 
 
-def _sample(video: SourceVideo, footage: Footage) -> Clip | str:
-    """One video's clip, or why there is none."""
+class Sampled(NamedTuple):
+    """One video's clip, or why there is none; and what could not be read of its evidence."""
+
+    clip: Clip | str
+    notes: list[str]
+
+
+def _sample(video: SourceVideo, footage: Footage) -> Sampled:
+    notes: list[str] = []
     try:
-        return clip_from_video(
+        evidence, notes = known_about(video)
+        if video.images:
+            return Sampled(_clip_from_images(video, footage, evidence), notes)
+        clip = clip_from_video(
             video.path,
             footage,
             clip_id=video.clip_id,
             drive_id=video.drive_id,
             source=video.source,
-            evidence=video.evidence,
+            evidence=evidence,
+            asked=Asked(video.start_s, video.end_s),
         )
+        return Sampled(clip, notes)
     except InputError as error:
-        return str(error)
+        return Sampled(str(error), notes)
 
 
-def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[SourceVideo, Clip | str]]:
+def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[SourceVideo, Sampled]]:
     """Every video with its clip, in order; only as many at a time as keep the cores busy."""
     workers = min(_cores(), len(videos))
     megabytes = sum(video.path.stat().st_size for video in videos if video.path.is_file()) / 1e6
@@ -306,7 +374,7 @@ def _sampled(videos: list[SourceVideo], footage: Footage) -> Iterator[tuple[Sour
             yield video, _sample(video, footage)
         return
     waiting = iter(videos)
-    running: deque[tuple[SourceVideo, Future[Clip | str]]] = deque()
+    running: deque[tuple[SourceVideo, Future[Sampled]]] = deque()
     with _processes(workers) as pool:
         try:
             for video in waiting:

@@ -1,0 +1,198 @@
+"""Claims about a CSV beside a video: units are read from the header, never guessed, and bad rows are listed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from barcode_video import write_video
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from roadscribe.clip import read_clips
+from roadscribe.curate.now import evidence_now
+from roadscribe.errors import InputError
+from roadscribe.footage.collect import collect
+from roadscribe.footage.telemetry_csv import NoTelemetry, check_telemetry, read_telemetry
+from roadscribe.recipe import load_recipe
+
+RECIPE = load_recipe(None, ["footage.frames=2", "footage.max_pixels=24576"])
+
+
+def table(folder: Path, text: str, name: str = "a.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "speed", "mps"),
+    [
+        ("speed_mps", 10, 10), ("speed_kmh", 36, 10), ("speed_mph", 10, 4.4704), ("Speed (km/h)", 72, 20),
+        ("Speed [m/s]", 3, 3), ("speedKmh", 36, 10), ("gps_speed_kph", 36, 10), ("vehicle speed km/h", 36, 10),
+        ("velocity_m_s", 2, 2), ("v_mps", 2, 2), ("speed_knots", 10, 5.14444), ('"speed_kmh"', 36, 10),
+        ("ego_speed_meters_per_second", 4, 4), ("SPEED_KMH", 36, 10), ("speed_miles_per_hour", 10, 4.4704),
+    ],
+)  # fmt: skip
+def test_speed_units_come_from_the_header(tmp_path: Path, header: str, speed: float, mps: float) -> None:
+    (reading,), notes = read_telemetry(table(tmp_path, f"time_s,{header}\n1.5,{speed}\n"))
+    assert (reading.time_s, reading.speed_mps) == (1.5, pytest.approx(mps, rel=1e-4))
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "cell", "time_s"),
+    [
+        ("time_s", "2.5", 2.5), ("timestamp_ms", "2500", 2.5), ("t_s", "2.5", 2.5), ("Time (s)", "2.5", 2.5),
+        ("timestamp_us", "2500000", 2.5), ("elapsed_seconds", "2.5", 2.5), ("seconds", "2.5", 2.5),
+        ("time_ns", "2500000000", 2.5), ("video_time_ms", "2500", 2.5), ("Timestamp [µs]", "2500000", 2.5),
+    ],
+)  # fmt: skip
+def test_time_units_come_from_the_header(tmp_path: Path, header: str, cell: str, time_s: float) -> None:
+    (reading,), _ = read_telemetry(table(tmp_path, f"{header},speed_mps\n{cell},1\n"))
+    assert reading.time_s == pytest.approx(time_s)
+
+
+def test_course_and_position(tmp_path: Path) -> None:
+    text = "time_s,speed_mps,course,lat,lon\n0,1,90,40.5,-74.25\n"
+    (reading,), _ = read_telemetry(table(tmp_path, text))
+    assert (reading.course_deg, reading.latitude, reading.longitude) == (90, 40.5, -74.25)
+    (reading,), _ = read_telemetry(table(tmp_path, "time_s,heading_rad\n0,3.14159265\n"))
+    assert (reading.course_deg, reading.speed_mps) == (pytest.approx(180), None)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("time_s,speed", "column `speed`: its unit is not said; name it speed_mps, speed_kmh, speed_mph"),
+        (
+            "time_s,speed_furlongs",
+            "column `speed_furlongs`: the unit 'furlongs' is not known; name it speed_mps",
+        ),
+        ("time,speed_mps", "column `time`: its unit is not said; name it time_s, time_ms, epoch_s"),
+        ("timestamp,speed_mps", "column `timestamp`: its unit is not said"),
+        ("time_s,course_turns", "column `course_turns`: the unit 'turns' is not known; name it course_deg"),
+        ("time_s,gps_speed_mps,obd_speed_kmh", "2 columns of speed (gps_speed_mps, obd_speed_kmh); keep one"),
+    ],
+)
+def test_an_unknown_unit_is_an_error_that_says_what_to_name_the_column(
+    tmp_path: Path, header: str, said: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check_telemetry(table(tmp_path, f"{header}\n0,1,2\n"))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["frame,x,y,w,h", "time_s,label", "speed_kmh,gear", "", "time_s,speed_limit_kmh", "time_s,battery_v"],
+)
+def test_a_table_of_something_else_is_no_telemetry(tmp_path: Path, header: str) -> None:
+    with pytest.raises(NoTelemetry):
+        check_telemetry(table(tmp_path, f"{header}\n"))
+
+
+def test_rows_are_sorted_and_those_without_numbers_are_listed(tmp_path: Path) -> None:
+    text = "time_s,speed_kmh\n3,36\n1,18\n\nnan,5\n2,NaN\n4,inf\n5\n6,-1\n,7\n7,x\n0,0\n"
+    telemetry, notes = read_telemetry(table(tmp_path, text))
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 0), (1, 5), (3, 10)]
+    assert notes == (
+        "a.csv: lines 5, 10 without a time left out",
+        "a.csv: line 9 with a speed below zero, taken as unknown",
+        "a.csv: lines 6, 7, 8, 9, 11 without a number beside the time left out",
+    )
+
+
+def test_a_reading_with_a_course_is_kept_where_its_speed_is_missing(tmp_path: Path) -> None:
+    (reading,), notes = read_telemetry(table(tmp_path, "time_s,speed_kmh,course_deg\n1,nan,45\n"))
+    assert (reading.speed_mps, reading.course_deg, notes) == (None, 45, ())
+
+
+def test_times_since_1970_become_the_videos_only_where_the_header_says_so(tmp_path: Path) -> None:
+    rows = "1600000001000,36\n1600000000000,18\n"
+    path = table(tmp_path, "timestamp_ms,speed_kmh\n" + rows)
+    with pytest.raises(
+        InputError, match="which no video does; if they count from 1970, call the column epoch_s"
+    ):
+        read_telemetry(path)
+    path = table(tmp_path, "epoch_ms,speed_kmh\n" + rows)
+    telemetry, notes = read_telemetry(path)
+    assert [item.time_s for item in telemetry] == [0, 1]
+    assert notes == ("a.csv: times count from the first reading, 1600000000.000 s after 1970",)
+    telemetry, notes = read_telemetry(path, start_epoch_s=1599999990)
+    assert [item.time_s for item in telemetry] == [10, 11]
+    assert notes == ()
+    both = table(tmp_path, "unix_time_s,time_s,speed_kmh\n1600000001,4,36\n")
+    assert read_telemetry(both).telemetry[0].time_s == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbftime_s,speed_kmh\r\n1,36\r\n",
+        "time_s\tspeed_kmh\n1\t36\n".encode("utf-16"),
+        b"time_s;speed_kmh\n1,0;36,0\n",
+        b"# logger 3\n# \xe9\n\ntime_s,speed_kmh\n1,36\n",
+        b'"time_s","speed_kmh"\n"1","36"\n',
+        b"time_s|speed_kmh|note\n1|36|a,b,c\n",
+    ],
+)
+def test_what_spreadsheets_and_loggers_write(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(content)
+    (reading,), notes = read_telemetry(path)
+    assert (reading.time_s, reading.speed_mps, notes) == (1, pytest.approx(10), ())
+
+
+@settings(deadline=None)
+@given(content=st.binary(max_size=80) | st.text(alphabet='time_s,speed_kmh\n\r";0123456789.-', max_size=80))
+def test_any_bytes_are_a_table_or_one_clear_line(
+    content: bytes | str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    try:
+        read_telemetry(path)
+    except NoTelemetry:
+        pass
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def test_a_csv_called_like_its_video_travels_with_the_clip(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write_video(tmp_path / name, frames=20, fps=10, size=(160, 96))
+    table(tmp_path, "time_s,speed_kmh\n0,18\n1,36\n2,54\n2,\n", "a.CSV")
+    table(tmp_path, "frame,x,y\n1,2,3\n", "b.csv")
+    out = collect([tmp_path], tmp_path / "out", RECIPE)
+    a, b, c = read_clips(out)
+    assert evidence_now(a).speed_kmh == pytest.approx(52.2)
+    assert b.evidence.telemetry == c.evidence.telemetry == ()
+    notes = (out / "notes.jsonl").read_text()
+    assert "a.CSV: line 5 without a number beside the time left out" in notes
+    assert "has no column of time" in notes
+
+
+def test_a_csv_named_by_hand_belongs_to_one_video(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, frames=20, fps=10, size=(160, 96))
+    log = table(tmp_path, "time_s,speed_mps\n1.8,5\n", "log.csv")
+    out = collect([tmp_path / "a.mp4"], tmp_path / "out", RECIPE, telemetry=log)
+    (clip,) = read_clips(out)
+    assert evidence_now(clip).speed_kmh == pytest.approx(18)
+    with pytest.raises(InputError, match="belongs to one video, 2 are given"):
+        collect([tmp_path], tmp_path / "out2", RECIPE, telemetry=log)
+    for broken, said in (
+        (table(tmp_path, "x,y\n", "x.csv"), "has no column of time"),
+        (tmp_path / "no.csv", "no such"),
+    ):
+        with pytest.raises(InputError, match=said):
+            collect([tmp_path / "a.mp4"], tmp_path / "out2", RECIPE, telemetry=broken)
+
+
+def test_a_unit_that_is_not_known_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=5, fps=10, size=(160, 96))
+    table(tmp_path, "time_s,speed\n0,1\n")
+    with pytest.raises(InputError, match="column `speed`: its unit is not said"):
+        collect([tmp_path], tmp_path / "out", RECIPE)
+    assert not (tmp_path / "out").exists()
