@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
+from roadscribe.errors import InputError
+from roadscribe.prompts import INSTRUCTION, PROMPT_FILES, PROMPT_VERSION, instruction, messages, own_version
 from roadscribe.report import PARAMETERS, PARAMETERS_HEADING, RISK_HEADING, SCENE_HEADING, VOCABULARY
 
 
@@ -29,12 +32,30 @@ def test_units_are_said() -> None:
     assert "km/h" in INSTRUCTION and "metres" in INSTRUCTION
 
 
-def test_the_version_names_the_wording() -> None:
-    """A changed wording needs a new version: answers and adapters of the old one must be told apart."""
-    import hashlib
+@pytest.mark.parametrize(
+    ("version", "sha256"),
+    [("adas-1", "d2736119758502b8bc7056d468114adf34ea3a4f21fd8af492ad62c598a16535")],
+)
+def test_the_wording_of_a_version_never_changes(version: str, sha256: str) -> None:
+    """The shipped model was trained on it: a changed wording is a new file with a new version."""
+    assert hashlib.sha256(instruction(version).encode()).hexdigest() == sha256
 
-    known = {"adas-1": "d2736119758502b8"}
-    assert hashlib.sha256(INSTRUCTION.encode()).hexdigest()[:16] == known[PROMPT_VERSION]
+
+def test_the_current_version_is_a_file_of_its_name() -> None:
+    assert instruction(PROMPT_VERSION) == INSTRUCTION
+    assert (PROMPT_FILES / f"{PROMPT_VERSION}.txt").is_file()
+
+
+@pytest.mark.parametrize("version", ["adas-0", "../adas-1", ""])
+def test_an_unknown_version_is_said_with_the_known_ones(version: str) -> None:
+    with pytest.raises(InputError, match="adas-1"):
+        instruction(version)
+
+
+def test_an_own_question_is_named_by_its_words() -> None:
+    # printf 'Is it wet?' | sha256sum
+    assert own_version("Is it wet?") == "own-d88e5dfb12e7"
+    assert own_version("Is it dry?") != own_version("Is it wet?")
 
 
 def test_a_question_holds_one_place_a_frame_before_the_text() -> None:
@@ -42,6 +63,11 @@ def test_a_question_holds_one_place_a_frame_before_the_text() -> None:
     assert turn["role"] == "user"
     assert [part["type"] for part in turn["content"]] == ["image", "image", "image", "text"]
     assert turn["content"][-1]["text"] == INSTRUCTION
+
+
+def test_an_own_question_takes_the_instructions_place() -> None:
+    (turn,) = messages(2, "Is it wet?")
+    assert [part.get("text") for part in turn["content"]] == [None, None, "Is it wet?"]
 
 
 def test_no_frame_is_no_question() -> None:

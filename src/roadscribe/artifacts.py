@@ -86,8 +86,14 @@ class KeyedLog:
     A line that a crash cut off is dropped when the log is opened again: records are whole or not there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """
+        Args:
+            path: the file; what it holds already is read.
+            durable: outlive a power cut; without it records outlive a killed process, and are written much faster.
+        """
         self.path = path
+        self._durable = durable
         self.records: dict[str, dict[str, Any]] = {}
         whole = 0
         if path.exists():
@@ -118,7 +124,8 @@ class KeyedLog:
             written = 0
             while written < len(line):
                 written += self._file.write(line[written:])
-            os.fsync(self._file.fileno())
+            if self._durable:
+                os.fsync(self._file.fileno())
         except BaseException:
             self._file.truncate(self._end)
             raise

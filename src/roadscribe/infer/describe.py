@@ -20,6 +20,7 @@ from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import CONTRACT, VisionContract, read_contract
 from roadscribe.model.load import load_base, resolve_base
+from roadscribe.model.merged import is_merged, load_merged
 from roadscribe.progress import say
 from roadscribe.prompts import PROMPT_VERSION
 from roadscribe.recipe import Footage, Recipe
@@ -137,6 +138,11 @@ def open_model(model: str | None, recipe: Recipe) -> ReadyModel:
         folder = Path(model)
         contract = read_contract(folder)
         footage = contract_footage(contract, recipe.footage, folder)
+        if is_merged(folder):
+            merged = load_merged(folder, dtype=recipe.model.dtype)
+            engine = ReportEngine(merged.model, merged.processor, **options)
+            notice = tiny.HONEST_LINE if merged.merged_from == tiny.NAME else None
+            return ReadyModel(model, engine, footage, notice)
         adapted = load_adapter(folder, dtype=recipe.model.dtype)
         engine = ReportEngine(adapted.model, adapted.processor, **options)
         return ReadyModel(model, engine, footage, _notice(adapted.base.path_or_id))

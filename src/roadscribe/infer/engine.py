@@ -25,7 +25,7 @@ from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
-from roadscribe.prompts import messages
+from roadscribe.prompts import INSTRUCTION, messages
 
 FRAMES_AT_ONCE = 16
 """Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
@@ -102,6 +102,7 @@ class _Question(NamedTuple):
     frames: tuple[bytes, ...]
     """Digest of each frame's pixels."""
     grammar: bool
+    text: str
 
 
 @dataclass
@@ -180,6 +181,7 @@ class ReportEngine:
         self,
         clips_frames: Sequence[Sequence[Image.Image]],
         *,
+        instruction: str = INSTRUCTION,
         grammar: bool = True,
         jump_forward: bool = True,
         remember: bool = True,
@@ -188,6 +190,7 @@ class ReportEngine:
 
         Args:
             clips_frames: the frames of each clip, oldest first; clips may differ in their number and size.
+            instruction: what is asked about each clip.
             grammar: admit only the report's text form; a finished report then always parses.
             jump_forward: read forced text in one step. Without it the same tokens are read one by one, which
                 is slower and differs in nothing else.
@@ -197,7 +200,7 @@ class ReportEngine:
         questions = []
         frames_of: dict[_Question, Sequence[Image.Image]] = {}
         for frames in clips_frames:
-            question = _Question(tuple(frame_digest(frame) for frame in frames), grammar)
+            question = _Question(tuple(frame_digest(frame) for frame in frames), grammar, instruction)
             questions.append(question)
             frames_of.setdefault(question, frames)
         known = self._answers if remember else {}
@@ -260,7 +263,7 @@ class ReportEngine:
         self, question: _Question, frames: Sequence[Image.Image], cache: PackedCache, remember: bool
     ) -> _Sequence:
         """Read one prompt into the cache and decide the first tokens of its answer."""
-        prompt = Sample(frames, messages(len(frames)))
+        prompt = Sample(frames, messages(len(frames), question.text))
         text = encode_text(self._processor, [prompt])
         device = self._language.embed_tokens.weight.device
         ids = text["input_ids"].to(device)
@@ -269,13 +272,14 @@ class ReportEngine:
             mm_token_type_ids=text["mm_token_type_ids"].to(device),
             image_grid_thw=text["image_grid_thw"],
         )
-        prefix = self._prefixes.get(question.frames) if remember else None
+        prefix_key = (question.frames, question.text)
+        prefix = self._prefixes.get(prefix_key) if remember else None
         if prefix is None:
             cache.begin_prompt(ids.shape[1])
             features = self._see(question.frames, frames, text["image_grid_thw"])
             logits = self._read_prompt(ids, positions, features, cache)
             if remember:
-                self._prefixes.put(question.frames, cache.store(logits))
+                self._prefixes.put(prefix_key, cache.store(logits))
         else:
             cache.restore(prefix)
             logits = prefix.logits
