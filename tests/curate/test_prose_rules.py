@@ -9,9 +9,10 @@ from curate_cases import parameters, seen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roadscribe.answers.prose import sentences
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules import prose
-from roadscribe.curate.rules.prose import PROSE_RULES, sentences
+from roadscribe.curate.rules.prose import PROSE_RULES
 
 NOTHING = Now()
 DROPPED = None

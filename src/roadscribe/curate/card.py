@@ -14,6 +14,7 @@ LICENCES = {
 }
 """What is known about the licence of the frames, by the clip's source."""
 _RULE_HEAD = ("rule", "weight", "rows", "corrected", "nulled", "mended", "dropped", "quarantined")
+_SPLIT_HEAD = ("split", "rows", "drives", "low risk", "medium", "high")
 UNKNOWN_LICENCE = "not known: state it here before publishing"
 
 
@@ -37,12 +38,12 @@ Each row is one clip of a drive: `images` (oldest first, the last one is now), a
 {PROMPT_VERSION}) and the report to be written (`completion`), in the prompt-completion form of TRL's
 SFTTrainer. `report` holds the report as JSON, `findings` every change that curation made to the teacher's
 answer, with its reason.
-
+{_own_questions(quality)}
 ## Splits
 
 Whole drives, and drives that look alike, lie in one split.
 
-{_table(("split", "rows", "drives", "low risk", "medium", "high"), _split_rows(figures))}
+{_table((*_SPLIT_HEAD, *(("own question",) if quality.own.read else ())), _split_rows(figures))}
 
 ## Source and licence of the frames
 
@@ -51,7 +52,7 @@ Whole drives, and drives that look alike, lie in one split.
 ## What was done
 
 {quality.read} answers were read; {quality.kept} rows were kept (rules corrected {quality.changed} of them),
-{quality.quarantined} quarantined. Of the values, {_values(quality)}.
+{quality.quarantined} quarantined.{_values(quality)}
 
 {_table(_RULE_HEAD, _rule_rows(figures))}
 """
@@ -63,10 +64,25 @@ def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def _own_questions(quality: Quality) -> str:
+    own = quality.own
+    if not own.read:
+        return ""
+    return (
+        f"\n{own.kept} rows on {len(own.clips)} clips ask a question of their own: `prompt` holds it, "
+        "`completion` the answer,\nand `report` is null. Only the form of these answers was checked.\n"
+    )
+
+
 def _split_rows(figures: dict[str, Any]) -> list[tuple[Any, ...]]:
     levels = ("low", "medium", "high")
+    own = ("own_questions",) if figures["own_questions"]["read"] else ()
     return [
-        (name, split["rows"], split["drives"], *(split["risk"].get(level, 0) for level in levels))
+        (
+            *(name, split["rows"], split["drives"]),
+            *(split["risk"].get(level, 0) for level in levels),
+            *(split[key] for key in own),
+        )
         for name, split in figures["splits"].items()
     ]
 
@@ -77,8 +93,9 @@ def _source_rows(quality: Quality) -> list[tuple[Any, ...]]:
 
 
 def _values(quality: Quality) -> str:
-    total = max(1, sum(quality.values.values()))
-    return ", ".join(f"{count / total:.1%} {name}" for name, count in quality.values.most_common())
+    total = sum(quality.values.values())
+    shares = (f"{count / total:.1%} {name}" for name, count in quality.values.most_common())
+    return f" Of the values, {', '.join(shares)}." if total else ""
 
 
 def _rule_rows(figures: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ brought into agreement, and rows are written. Of a row only some counts, its dri
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter, defaultdict
@@ -36,12 +37,13 @@ from roadscribe.curate.now import Now, evidence_now
 from roadscribe.curate.page import write_page
 from roadscribe.curate.parallel import Workers, batches, workers
 from roadscribe.curate.quality import Quality
-from roadscribe.curate.read import AnswerList, AnswerLog, open_log, read_original
+from roadscribe.curate.read import ANSWERS, DRIVES, AnswerList, AnswerLog, open_log, read_original
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.split import assign_splits, check_no_leak, drive_of_video, group_drives
 from roadscribe.errors import InputError, WorkError
+from roadscribe.footage.identity import clips_digest
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe
 
@@ -82,7 +84,7 @@ def curate(
         answers = AnswerList(read_original(raw))
     if clips is not None:
         require_complete(clips, "clips", "collect")
-    made_by = recipe.as_json("curate")
+    made_by = {**recipe.as_json("curate"), **made_from(raw, clips)}
     if open_output(out, "dataset", made_by, resume=resume, overwrite=overwrite):
         return out
     work = out / ".work"
@@ -93,6 +95,13 @@ def curate(
         shutil.rmtree(work)
         finish(out, **summary)
     return out
+
+
+def made_from(raw: Path, clips: Path | None) -> dict[str, Any]:
+    """What tells these inputs from others: a finished dataset must not pass for one of other answers."""
+    with (raw / ANSWERS if raw.is_dir() else raw).open("rb") as file:
+        answers = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return {"answers": answers, "clips": None if clips is None else clips_digest(clips)}
 
 
 def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[_Visit]:
@@ -108,7 +117,13 @@ def _visit(answers: AnswerLog | AnswerList, clips: Path | None) -> Iterator[_Vis
 
 def _clips_of(raw: Path) -> Path:
     """The clips folder that `annotate` noted beside its answers."""
-    noted = read_json(raw / MANIFEST, "the manifest of raw answers").get("summary", {}).get("clips_folder")
+    summary = read_json(raw / MANIFEST, "the manifest of raw answers").get("summary", {})
+    noted = summary.get("clips_folder")
+    if noted is None and (raw / DRIVES).is_file():
+        raise InputError(
+            f"{raw}: these answers were imported; make their clips with `roadscribe collect {raw / DRIVES} "
+            "--root FOOTAGE --out CLIPS` and give that folder (--clips CLIPS)"
+        )
     folder = (raw / noted).resolve() if isinstance(noted, str) else None
     if folder is None or not folder.is_dir():
         raise InputError(
@@ -134,8 +149,8 @@ class _Seen:
 
     hashes: list[Hash] = field(default_factory=list)
     hashed_drives: list[str] = field(default_factory=list)
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    """(drive, risk) of the rows that are not quarantined so far."""
+    rows: list[tuple[str, str | None]] = field(default_factory=list)
+    """(drive, risk) of the rows that are not quarantined so far; None: no report was asked for."""
     names: set[str] = field(default_factory=set)
     counts: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     written: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -143,6 +158,8 @@ class _Seen:
 
     def add(self, row: Row, drive_id: str) -> None:
         """Count one judged row."""
+        if row.answer is not None:
+            self.rows.append((drive_id, None))
         if row.report is None or row.quarantine is not None:
             return
         parameters = row.report.driving_parameters

@@ -36,7 +36,8 @@ FEATURES = Features(
         "findings": Value("string"),
     }
 )
-"""``report`` and ``findings`` are JSON; a finding has rule, parameter, before, after, message, evidence."""
+"""``report`` and ``findings`` are JSON; a finding has rule, parameter, before, after, message, evidence.
+``report`` is null where another question than the standard one was asked."""
 
 ROWS_A_BATCH = 16
 SHARD_BYTES = 500_000_000
@@ -44,16 +45,24 @@ SHARD_BYTES = 500_000_000
 
 
 def dataset_row(row: Row, drive_id: str, clip: Clip | None) -> dict[str, Any]:
-    """One row in the layout of ``FEATURES``; without a clip it holds no images."""
-    if row.report is None:
-        raise ValueError(f"row {row.row} has no report")
+    """One row in the layout of ``FEATURES``; without a clip it holds no images.
+
+    Raises:
+        ValueError: the row has neither a report nor an answer to a question of its own.
+    """
+    if row.report is not None:
+        question, answer = INSTRUCTION, render(row.report)
+    elif row.question is not None and row.answer is not None:
+        question, answer = row.question, row.answer
+    else:
+        raise ValueError(f"row {row.row} has neither a report nor an answer")
     return {
         "images": [{"bytes": frame, "path": None} for frame in clip.frames] if clip else [],
-        "prompt": [{"role": "user", "content": INSTRUCTION}],
-        "completion": [{"role": "assistant", "content": render(row.report)}],
+        "prompt": [{"role": "user", "content": question}],
+        "completion": [{"role": "assistant", "content": answer}],
         "clip_id": row.clip_id,
         "drive_id": drive_id,
-        "report": row.report.model_dump_json(),
+        "report": row.report.model_dump_json() if row.report else None,
         "findings": json.dumps(
             [finding.model_dump(mode="json") for finding in row.findings], ensure_ascii=False
         ),
@@ -83,7 +92,8 @@ class DatasetWriter:
         """Add one row to a split."""
         fields = dataset_row(row, drive_id, clip)
         self._pending[split].append(fields)
-        self._digests[split].update(f"{row.clip_id}\0{fields['completion'][0]['content']}\0".encode())
+        said = f"{fields['prompt'][0]['content']}\0{fields['completion'][0]['content']}"
+        self._digests[split].update(f"{row.clip_id}\0{said}\0".encode())
         if len(self._pending[split]) >= ROWS_A_BATCH:
             self._flush(split)
 

@@ -13,14 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from roadscribe.answers.prose import cut_at_sentence
+from roadscribe.answers.prose import cut_at_sentence, sentences
 from roadscribe.curate.now import Now
+from roadscribe.curate.own import mended_answer, whole_sentences
 from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
-from roadscribe.curate.rules.prose import PROSE_RULES, sentences
+from roadscribe.curate.rules.prose import PROSE_RULES
 from roadscribe.curate.rules.rule import null_of
 from roadscribe.report import (
     MAX_RISK_CHARS,
@@ -42,6 +43,10 @@ class Row:
 
     row: int
     clip_id: str
+    question: str | None = None
+    """What was asked, where that was another question than the standard one."""
+    answer: str | None = None
+    """The answer to that question as it goes into the dataset; such a row has no report."""
     report: DrivingReport | None = None
     findings: list[Finding] = field(default_factory=list)
     quarantine: Finding | None = None
@@ -59,6 +64,8 @@ class Row:
             {
                 "row": self.row,
                 "clip_id": self.clip_id,
+                "question": self.question,
+                "answer": self.answer,
                 "report": self.report.model_dump(mode="json") if self.report else None,
                 "findings": [finding.model_dump(mode="json") for finding in self.findings],
                 "quarantine": self.quarantine.model_dump(mode="json") if self.quarantine else None,
@@ -76,6 +83,8 @@ class Row:
         return cls(
             row=fields["row"],
             clip_id=fields["clip_id"],
+            question=fields["question"],
+            answer=fields["answer"],
             report=DrivingReport.model_validate(fields["report"]) if fields["report"] else None,
             findings=[Finding.model_validate(finding) for finding in fields["findings"]],
             quarantine=Finding.model_validate(fields["quarantine"]) if fields["quarantine"] else None,
@@ -92,8 +101,11 @@ def _out(row: Row, rule_id: str, message: str, before: Any = None) -> Row:
 
 
 def judge(answer: RawAnswer, now: Now) -> Row:
-    """Read one raw answer and hold what it claims against the evidence of its last frame."""
-    row = Row(answer.row, answer.clip_id)
+    """Read one raw answer and hold what it claims against the evidence of its last frame.
+
+    The answer to a question of one's own is no report: only its form is looked at.
+    """
+    row = Row(answer.row, answer.clip_id, answer.question)
     cut = None
     for check in ANSWER_RULES:
         if (reason := check.check(answer)) is None:
@@ -102,6 +114,13 @@ def judge(answer: RawAnswer, now: Now) -> Row:
             return _out(row, check.id, reason)
         cut = Finding(rule=check.id, message=reason)
         row.findings.append(cut)
+    if answer.question is not None:
+        text = answer.text if cut is None else whole_sentences(answer.text)
+        if cut is not None and not text:
+            row.findings.remove(cut)
+            return _out(row, cut.rule, f"no sentence of it is whole; {cut.message}", answer.text)
+        row.answer = mended_answer(text.strip(), answer.question, row.findings)
+        return row
     parsed = parse_answer(answer.text)
     row.findings.extend(parsed.findings)
     row.raw_values = parsed.raw_values

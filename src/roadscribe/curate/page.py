@@ -38,7 +38,9 @@ def write_page(out: Path, quality: Quality) -> None:
         readings=_rule_table(quality, of_rules=False),
         collapses=quality.collapsed,
         splits=quality.as_json()["splits"],
-        distributions=[_distribution(quality, parameter) for parameter in PARAMETERS],
+        own=quality.own,
+        answered=[_shown(item) for item in quality.own.examples],
+        distributions=[_distribution(quality, name) for name in PARAMETERS if any(quality.before.values())],
         examples=[
             (rule_id, [_shown(item, rule_id) for item in items]) for rule_id, items in _examples(quality)
         ],

@@ -15,6 +15,7 @@ from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.report import PARAMETERS, Finding
 
 EXAMPLES_A_RULE = 2
+EXAMPLES_OF_OWN = 4
 SUSPICIOUS = 10
 WEIGHT = {"error": 3, "warning": 2, "info": 0}
 """How much a finding of each severity adds to a row's suspicion."""
@@ -33,6 +34,8 @@ class Example:
     parameters: dict[str, Any]
     risk: tuple[str, ...]
     score: int = 0
+    question: str | None = None
+    """What was asked, where that was another question than the standard one; ``scene`` is the answer then."""
 
 
 @dataclass
@@ -47,6 +50,19 @@ class RuleCount:
     dropped: int = 0
     noted: int = 0
     quarantined: int = 0
+
+
+@dataclass
+class OwnQuestions:
+    """Answers to other questions than the standard one; the rest of `Quality` counts them as rows."""
+
+    read: int = 0
+    kept: int = 0
+    quarantined: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    clips: set[str] = field(default_factory=set)
+    """Clips with at least one kept answer."""
+    examples: list[Example] = field(default_factory=list)
 
 
 @dataclass
@@ -71,6 +87,7 @@ class Quality:
     look_alikes: list[tuple[str, str]] = field(default_factory=list)
     """Pairs of drives with nearly the same last frame, enough to join each group; they share a split."""
     collapsed: list[Collapse] = field(default_factory=list)
+    own: OwnQuestions = field(default_factory=OwnQuestions)
     _suspicious: list[tuple[int, int, Example]] = field(default_factory=list)
 
     @property
@@ -87,15 +104,25 @@ class Quality:
             self._count(finding, row)
         for parameter, value in row.read_values.items():
             self.before[parameter][value] += 1
+        self.own.read += row.question is not None
         if row.quarantine is not None:
             self.quarantined += 1
-        elif row.report is not None and split is not None:
+            self.own.quarantined += row.question is not None
+        elif split is not None:
             self.kept += 1
-            values = row.report.driving_parameters.model_dump()
             self.changed += any(
                 SEVERITY_OF.get(finding.rule, "info") != "info" and finding.before != finding.after
                 for finding in row.findings
             )
+            self.drives[split].add(drive_id)
+            self.sources[clip.source if clip else "no frames"] += 1
+            self._add_answer(row, split, clip)
+        self._remember(row, split, clip)
+
+    def _add_answer(self, row: Row, split: str, clip: Clip | None) -> None:
+        """Count what a kept row says: the values of its report, or the answer to its own question."""
+        if row.report is not None:
+            values = row.report.driving_parameters.model_dump()
             for parameter, value in values.items():
                 self.after[parameter][value] += 1
                 read = row.read_values[parameter]
@@ -106,9 +133,13 @@ class Quality:
                 else:
                     self.values["nulled" if value in (None, "unknown") else "corrected"] += 1
             self.splits[split][str(values["risk_factor"])] += 1
-            self.drives[split].add(drive_id)
-            self.sources[clip.source if clip else "no frames"] += 1
-        self._remember(row, split, clip)
+            return
+        own = self.own
+        own.kept += 1
+        own.splits[split] += 1
+        if len(own.examples) < EXAMPLES_OF_OWN and row.clip_id not in own.clips:
+            own.examples.append(_example(row, split, clip))
+        own.clips.add(row.clip_id)
 
     def _count(self, finding: Finding, row: Row) -> None:
         count = self.rules[finding.rule]
@@ -140,18 +171,7 @@ class Quality:
         in_top = len(self._suspicious) < SUSPICIOUS or score > self._suspicious[0][0]
         if not wanted and not (in_top and score):
             return
-        values = row.report.driving_parameters.model_dump() if row.report else {}
-        example = Example(
-            row=row.row,
-            clip_id=row.clip_id,
-            split=split,
-            findings=tuple(row.findings),
-            frames=(clip.frames[0], clip.frames[-1]) if clip else (),
-            scene=row.report.scene_description if row.report else None,
-            parameters=values,
-            risk=row.report.risk_assessment if row.report else (),
-            score=score,
-        )
+        example = _example(row, split, clip, score)
         for rule_id in dict.fromkeys(wanted):
             self.examples[rule_id].append(example)
         if in_top and score:
@@ -177,8 +197,17 @@ class Quality:
             "rows_kept": self.kept,
             "rows_changed": self.changed,
             "rows_quarantined": self.quarantined + self.unread,
-            "splits": {split: sum(risks.values()) for split, risks in sorted(self.splits.items())},
+            "own_questions": self.own.kept,
+            "splits": {split: self.rows_of(split) for split in self.filled_splits()},
         }
+
+    def filled_splits(self) -> list[str]:
+        """The splits that hold rows."""
+        return sorted(self.splits.keys() | self.own.splits.keys())
+
+    def rows_of(self, split: str) -> int:
+        """Rows of a split, reports and answers to other questions."""
+        return sum(self.splits[split].values()) + self.own.splits[split]
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``quality.json``."""
@@ -187,11 +216,18 @@ class Quality:
             **self.summary(),
             "splits": {
                 split: {
-                    "rows": sum(risks.values()),
+                    "rows": self.rows_of(split),
                     "drives": len(self.drives[split]),
-                    "risk": dict(sorted(risks.items())),
+                    "risk": dict(sorted(self.splits[split].items())),
+                    "own_questions": self.own.splits[split],
                 }
-                for split, risks in sorted(self.splits.items())
+                for split in self.filled_splits()
+            },
+            "own_questions": {
+                "read": self.own.read,
+                "kept": self.own.kept,
+                "quarantined": self.own.quarantined,
+                "clips": len(self.own.clips),
             },
             "values": dict(sorted(self.values.items())),
             "rules": {
@@ -221,6 +257,22 @@ class Quality:
             "rows_without_clip": [{"row": row, "clip_id": name} for row, name in self.rows_without_clip],
             "clips_without_answer": self.clips_without_answer,
         }
+
+
+def _example(row: Row, split: str | None, clip: Clip | None, score: int = 0) -> Example:
+    report = row.report
+    return Example(
+        row=row.row,
+        clip_id=row.clip_id,
+        split=split,
+        findings=tuple(row.findings),
+        frames=(clip.frames[0], clip.frames[-1]) if clip else (),
+        scene=report.scene_description if report else row.answer,
+        parameters=report.driving_parameters.model_dump() if report else {},
+        risk=report.risk_assessment if report else (),
+        score=score,
+        question=row.question,
+    )
 
 
 def _said(row: Row, parameter: str) -> bool:

@@ -14,6 +14,8 @@ from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.errors import InputError
 
 ANSWERS = "answers.jsonl"
+DRIVES = "drives.jsonl"
+"""What `import` writes beside its answers, for `collect` to make their clips."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ def _answer(row: int, record: dict[str, Any]) -> RawAnswer:
         text=record.get("text") or "",
         finish_reason=record.get("finish_reason") or "stop",
         error=record.get("error"),
+        question=record.get("question") or None,
         injected=tuple(record.get("injected") or ()),
     )
 
@@ -93,6 +96,8 @@ def open_log(folder: Path) -> AnswerLog:
                 try:
                     record = json.loads(line)
                     last[record["key"]] = (record["clip_id"], offset)
+                    if not isinstance(record.get("question"), str | None):
+                        raise TypeError("question is no text")
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: not a record of raw answers ({error!r})") from error
                 offset += len(line)
@@ -111,14 +116,14 @@ def read_original(path: Path) -> list[RawAnswer]:
         InputError: no such file, not JSON, or an entry that is not of this form (named by its position).
     """
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
     form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: holds no list of answers; {form}")
+        raise InputError(f"{path}: holds no list of answers; {form}, or bring it in with `roadscribe import`")
     answers = []
     for row, entry in enumerate(entries):
         try:

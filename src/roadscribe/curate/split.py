@@ -42,26 +42,28 @@ def group_drives(drives: Iterable[str], alike: Iterable[tuple[str, str]]) -> dic
 
 
 def assign_splits(
-    rows: Sequence[tuple[str, str]], groups: Mapping[str, str], shares: Mapping[str, float], seed: int
+    rows: Sequence[tuple[str, str | None]], groups: Mapping[str, str], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     """The split of each drive.
 
     Args:
-        rows: (drive, risk) of each row that will be in the dataset.
+        rows: (drive, risk) of each row that will be in the dataset; the risk of a row without report is None.
         groups: the group of each drive; a group is never divided.
         shares: share of the rows for "validation" and "test"; the rest is "train".
         seed: another seed, another draw.
 
-    Groups are drawn within the risk that is rarest among their rows, so that each split sees each risk; a
-    split with a positive share gets at least one group when there are as many groups as splits.
+    Groups are drawn within the risk that is rarest among their rows, so that each split sees each risk
+    (groups without any report by themselves); a split with a positive share gets at least one group when
+    there are as many groups as splits.
     """
     common = Counter(risk for _, risk in rows)
-    by_group: dict[str, Counter[str]] = defaultdict(Counter)
+    by_group: dict[str, Counter[str | None]] = defaultdict(Counter)
     for drive, risk in rows:
         by_group[groups[drive]][risk] += 1
     strata: dict[str, list[str]] = defaultdict(list)
     for group in sorted(by_group):
-        strata[min(by_group[group], key=lambda risk: (common[risk], risk))].append(group)
+        risks = [risk for risk in by_group[group] if risk is not None]
+        strata[min(risks, key=lambda risk: (common[risk], risk), default="")].append(group)
     rng = random.Random(f"split:{seed}")
     wanted = {name: share for name, share in shares.items() if share > 0}
     assigned: dict[str, str] = {}

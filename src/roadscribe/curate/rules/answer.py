@@ -26,6 +26,8 @@ class RawAnswer:
     text: str
     finish_reason: str = "stop"
     error: str | None = None
+    question: str | None = None
+    """What was asked, where that was another question than the standard one, which asks for a report."""
     injected: tuple[dict[str, Any], ...] = field(default=(), compare=False)
     """What a simulated teacher got wrong on purpose; never seen by a rule."""
 
@@ -38,6 +40,14 @@ _REFUSALS = re.compile(
     r"i (?:apologi[sz]e|must decline))",
     re.IGNORECASE,
 )
+
+_DECLINES_TO_ANSWER = re.compile(
+    r"\b(?:i(?:'m| am) sorry\b|as an ai\b|i (?:apologi[sz]e|must decline)\b|"
+    r"(?:cannot|can't|can not|unable to|not able to) (?:assist|help with|comply|fulfil|analy[sz]e|answer|"
+    r"(?:view|see|process|access) (?:the |any |these |this )?(?:images?|pictures?|videos?|frames?|photos?))\b)",
+    re.IGNORECASE,
+)
+"""A driver says "I cannot turn, the light is red" in answer to a question: only the declining itself counts."""
 
 
 @rule(
@@ -61,6 +71,9 @@ def no_answer(answer: RawAnswer) -> str | None:
 )
 def refusal(answer: RawAnswer) -> str | None:
     """The answer does not decline the task."""
+    if answer.question is not None:
+        declines = _DECLINES_TO_ANSWER.search(answer.text[:400])
+        return f"the teacher declined: {declines.group(0)!r}" if declines else None
     found = _REFUSALS.search(answer.text[:400])
     keys = sum(parameter in answer.text for parameter in PARAMETERS)
     if found and keys < len(PARAMETERS) // 2:
@@ -79,6 +92,8 @@ def cut_off(answer: RawAnswer) -> str | None:
     tail = answer.text.rstrip()
     if answer.finish_reason == "length":
         return f"the token limit ended it at {tail[-30:]!r}"
+    if answer.question is not None:
+        return None  # people leave full stops out
     if len(tail) > 200 and re.search(r"[A-Za-z,]$", tail) and not tail.endswith("```"):
         last = tail.splitlines()[-1]
         if len(last.split()) >= 4:

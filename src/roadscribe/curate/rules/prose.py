@@ -13,55 +13,12 @@ from collections.abc import Callable
 
 from roadscribe.curate.now import VEHICLES, Now
 from roadscribe.curate.rules.rule import Rule, rule
+from roadscribe.curate.rules.sentence import CONDITION, claimed, replaced, replaced_word
 from roadscribe.report import DrivingParameters
 
 ProseCheck = Callable[[str, DrivingParameters, Now], str | None]
 
 _I = re.IGNORECASE
-
-CONDITION = re.compile(
-    r"\b(?:until|when(?:ever)?|once|before|if|after|ensure|ensuring|as soon as|unless|in case|should|could|"
-    r"may|might|can|check for|"
-    r"watch for|look out for|alert for|be aware|be prepared|potential|possibly|possible|likely|any)\b",
-    _I,
-)
-"""Words after which nothing is claimed to be so now: "until the light turns green", "any pedestrians"."""
-
-CONSEQUENCE = re.compile(
-    r"(?:,|;)?\s+(?:so\b|indicating\b|which\b|allowing\b|requiring\b|suggesting\b|signal?ling\b|meaning\b|therefore\b|"
-    r"due to\b|because\b|since\b|as (?:the|there|it|a|well)\b|and (?:vehicles|cars|traffic|the ego vehicle) "
-    r"(?:must|should|can|may|has to|have to)\b)",
-    _I,
-)
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences of a paragraph, with their full stops; decimals and "approx." do not end one."""
-    parts = re.split(
-        r"(?<=[.!?])(?<!approx\.)(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)\s+(?=[A-Z0-9(])", text.strip()
-    )
-    return [part for part in parts if part]
-
-
-def claimed(match: re.Match[str]) -> bool:
-    """Whether the matched words are claimed to be so now: no condition stands before them in their clause."""
-    clause = re.split(r"[;,:]|\b(?:and|but|while)\b", match.string[: match.start()])[-1]
-    return not CONDITION.search(clause)
-
-
-def without_consequence(sentence: str, after: int) -> str:
-    """The sentence without what follows from the claim that ends at ``after``."""
-    tail = CONSEQUENCE.search(sentence, after)
-    return sentence if tail is None else sentence[: tail.start()].rstrip(" ,;") + "."
-
-
-def replaced(sentence: str, match: re.Match[str], group: str | int, word: str) -> str:
-    """The sentence with one group of a match replaced, a capital kept, and without its consequence."""
-    start, end = match.span(group)
-    if sentence[start].isupper():
-        word = word[0].upper() + word[1:]
-    return without_consequence(sentence[:start] + word + sentence[end:], start + len(word))
-
 
 # --- traffic lights ----------------------------------------------------------------------------------------
 
@@ -71,7 +28,8 @@ _COLOURED_LIGHT = (
     re.compile(
         r"\b(?:traffic\s+(?:light|signal)s?|(?<!brake )(?<!tail )(?<!street )(?<!head)(?<!street)(?<!tail)"
         r"lights?|signals?)\b"
-        rf"[^.;,:]{{0,45}}?\b(?:is|are|shows?|showing|displays?|displaying|remains?|turn(?:s|ed)|being|at|currently)\s+"
+        r"[^.;,:]{0,45}?(?:, which)?\s+(?:is|are|shows?|showing|displays?|displaying|remains?|being|at|currently|"
+        r"(?:turn|change|switche?)(?:s|d|ed)?(?: from \w+ to| to)?)\s+"
         rf"(?:(?:a|an|the|currently|now|also|on|showing|still)\s+)*{_COLOUR}\b",
         _I,
     ),
@@ -92,12 +50,6 @@ _SIMPLE_LIGHT = re.compile(
 _LIGHT_OFF = re.compile(r"\btraffic\s+(?:light|signal)s?\b[^.;,]{0,25}?\b(?:is|are)\s+(?P<colour>off)\b", _I)
 
 
-def _replace_clause(sentence: str, clause: re.Match[str], words: str) -> str:
-    start, end = clause.span()
-    words = words[0].upper() + words[1:] if sentence[start].isupper() else words
-    return without_consequence(sentence[:start] + words + sentence[end:], start + len(words))
-
-
 @rule(
     reason="A model that reads red and writes green has learnt to contradict itself.",
     source="traffic_light_state of the same report",
@@ -116,7 +68,7 @@ def prose_light(sentence: str, report: DrivingParameters, now: Now) -> str | Non
         and _ANY_LIGHT.search(sentence)
     ):
         simple = re.search(r"\bno traffic light is in view\b", sentence, _I)
-        return _replace_clause(sentence, simple, f"the traffic light is {state}") if simple else None
+        return replaced(sentence, simple, 0, f"the traffic light is {state}") if simple else None
     if state == "none" and _NO_LIGHT.search(sentence):
         return sentence
     for pattern in (*_COLOURED_LIGHT, _LIGHT_OFF):
@@ -126,12 +78,10 @@ def prose_light(sentence: str, report: DrivingParameters, now: Now) -> str | Non
                 continue
             simple = _SIMPLE_LIGHT.search(sentence)
             if state == "none":
-                return _replace_clause(sentence, simple, "no traffic light is in view") if simple else None
+                return replaced(sentence, simple, 0, "no traffic light is in view") if simple else None
             if state == "unknown":
                 return (
-                    _replace_clause(sentence, simple, "the traffic light cannot be made out")
-                    if simple
-                    else None
+                    replaced(sentence, simple, 0, "the traffic light cannot be made out") if simple else None
                 )
             if len(re.findall(r"\b(?:red|green|yellow|amber)\b", sentence, _I)) > 1 or (
                 state == "off" and not simple
@@ -150,10 +100,11 @@ def prose_light(sentence: str, report: DrivingParameters, now: Now) -> str | Non
 
 # --- people ------------------------------------------------------------------------------------------------
 
-_PEOPLE = r"(?:pedestrians?|persons?|people)"
+_PEOPLE = r"(?:pedestrians?|persons?|people|m[ae]n|wom[ae]n|child(?:ren)?|kids?|boys?|girls?|jaywalkers?)"
 _NOBODY = re.compile(
     rf"\b(?:no|zero|without(?: any)?|absence of|not any|free of)\s+(?:\w+\s+){{0,3}}?{_PEOPLE}\b|"
-    rf"\b{_PEOPLE}\s+(?:are|is)\s+(?:not|absent)\b",
+    rf"\b{_PEOPLE}\s+(?:are|is)\s+(?:not|absent)\b|"
+    r"\b(?:no one|nobody)\b[^.;]{0,25}?\b(?:cross(?:es|ing)|walk(?:s|ing)|visible|present|on the)\b",
     _I,
 )
 _SOMEBODY = re.compile(
@@ -185,7 +136,7 @@ def prose_people(sentence: str, report: DrivingParameters, now: Now) -> str | No
     somebody = [match for match in _SOMEBODY.finditer(sentence) if not nobody or match.start() > nobody.end()]
     if on_road and nobody and claimed(nobody) and not somebody:
         simple = _SIMPLE_NOBODY.search(sentence)
-        return _replace_clause(sentence, simple, "a person is on the road") if simple else None
+        return replaced(sentence, simple, 0, "a person is on the road") if simple else None
     if not on_road and not nobody:
         for match in _SOMEBODY.finditer(sentence):
             if (
@@ -194,7 +145,7 @@ def prose_people(sentence: str, report: DrivingParameters, now: Now) -> str | No
                 and not _CROSSING_OBJECT.match(sentence, match.start())
             ):
                 simple = _SIMPLE_SOMEBODY.search(sentence)
-                return _replace_clause(sentence, simple, "no person is on the road") if simple else None
+                return replaced(sentence, simple, 0, "no person is on the road") if simple else None
     return sentence
 
 
@@ -216,7 +167,8 @@ _WEATHER_CLAIMS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?P<word>fog(?:gy)?|mist(?:y)?)\b", _I), "foggy"),
     (re.compile(r"\b(?P<word>partly cloudy)\b", _I), "partly_cloudy"),
     (re.compile(r"(?<!partly )\b(?P<word>overcast|cloudy)\b", _I), "overcast"),
-    (re.compile(r"\b(?P<word>sunny|sunshine)\b", _I), "clear"),
+    (re.compile(r"\b(?P<word>sunny|sunshine)\b|\bsun (?:is )?(?:brightly )?shin(?:es|ing)\b", _I), "clear"),
+    (re.compile(r"\bblue (?:sky|skies)\b|\b(?:sky|skies) (?:is|are) (?:\w+ )?(?P<word>blue)\b", _I), "clear"),
     (
         re.compile(
             r"\b(?P<word>clear)(?: and (?:sunny|blue|dry))? (?:sky|skies|weather|day|night sky|blue sky)\b",
@@ -337,17 +289,30 @@ def prose_lane(sentence: str, report: DrivingParameters, now: Now) -> str | None
 
 # --- numbers -----------------------------------------------------------------------------------------------
 
-_NUMBER = r"(?P<low>\d{1,3}(?:\.\d+)?)(?:\s*(?:-|to|and)\s*(?P<high>\d{1,3}(?:\.\d+)?))?"
-_MPH = re.compile(rf"\b{_NUMBER}\s*(?:mph|miles per hour|miles an hour)\b", _I)
-_KMH = re.compile(rf"\b{_NUMBER}\s*(?:km/h|kmh|kph|kilomet(?:er|re)s per hour)(?![\w/])", _I)
-_FEET = re.compile(rf"\b{_NUMBER}[\s-]*(?:feet|foot|ft)\b", _I)
-_METRES = re.compile(rf"\b{_NUMBER}[\s-]*(?:met(?:er|re)s?|m)\b(?!/|\s+per\b)", _I)
-_UNITS = ((_MPH, 1.609344, "km/h"), (_KMH, 1.0, "km/h"), (_FEET, 0.3048, "meters"), (_METRES, 1.0, "meters"))
+_ONE_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d{1,7})(?:\.\d+)?"
+# Never the end of a longer number: "1,000 feet" is not 0 feet.
+_NUMBER = rf"(?<![\d.,])(?P<low>{_ONE_NUMBER})(?:\s*(?:-|to|and)\s*(?P<high>{_ONE_NUMBER}))?"
+_MPH = re.compile(rf"{_NUMBER}\s*(?:mph|miles per hour|miles an hour)\b", _I)
+_KMH = re.compile(rf"{_NUMBER}\s*(?:km/h|kmh|kph|kilomet(?:er|re)s per hour)(?![\w/])", _I)
+_FEET = re.compile(rf"{_NUMBER}[\s-]*(?:feet|foot|ft)\b(?!\s+per\b)", _I)
+_YARDS = re.compile(rf"{_NUMBER}[\s-]*(?:yards?|yds?)\b", _I)
+_METRES = re.compile(rf"{_NUMBER}[\s-]*(?:met(?:er|re)s?|m)\b(?!/|\s+per\b)", _I)
+_UNITS = (
+    (_MPH, 1.609344, "km/h"),
+    (_KMH, 1.0, "km/h"),
+    (_FEET, 0.3048, "meters"),
+    (_YARDS, 0.9144, "meters"),
+    (_METRES, 1.0, "meters"),
+)
+_SAID_TWICE = re.compile(
+    r"(?P<once>\b\d+(?: to \d+)? (?:km/h|meters)) \((?:about |approximately |around )?(?P=once)\)"
+)
 
 
 def _range(match: re.Match[str], per_unit: float = 1.0) -> tuple[int, int]:
-    low = float(match["low"]) * per_unit
-    return round(low), round(float(match["high"]) * per_unit) if match["high"] else round(low)
+    low, high = (match[name].replace(",", "") if match[name] else None for name in ("low", "high"))
+    lower = round(float(low or 0) * per_unit)
+    return lower, round(float(high) * per_unit) if high else lower
 
 
 def _written(low: int, high: int, unit: str) -> str:
@@ -356,7 +321,7 @@ def _written(low: int, high: int, unit: str) -> str:
 
 @rule(
     reason="One unit for one quantity: the JSON is in km/h and metres.",
-    source="1 mile = 1.609344 km, 1 foot = 0.3048 m",
+    source="1 mile = 1.609344 km, 1 foot = 0.3048 m, 1 yard = 0.9144 m",
     severity="info",
     action="mend",
     parameters=("ego_vehicle_speed", "closest_vehicle_distance"),
@@ -365,7 +330,7 @@ def prose_units(sentence: str, report: DrivingParameters, now: Now) -> str | Non
     """Speeds are written in km/h and lengths in meters."""
     for pattern, per_unit, unit in _UNITS:
         sentence = pattern.sub(lambda m, k=per_unit, u=unit: _written(*_range(m, k), u), sentence)  # type: ignore[misc]
-    return sentence
+    return _SAID_TWICE.sub(r"\g<once>", sentence)
 
 
 _LIMIT = re.compile(r"\b(?:limit|zone|sign|posted|recommended|maximum|advisory)\b", _I)
@@ -377,7 +342,7 @@ _STANDING = re.compile(
     _I,
 )
 _DRIVING = re.compile(
-    r"\bego[ -](?:vehicle|car)\b[^.;,]{0,20}?\b(?:drives|is (?:currently )?"
+    r"\b(?:ego[ -](?:vehicle|car)|our (?:vehicle|car)|we)\b[^.;,]{0,20}?\b(?:drives|(?:is|are) (?:currently )?"
     r"(?:driving|moving|travel+ing|cruising|proceeding))\b",
     _I,
 )
@@ -408,7 +373,8 @@ def prose_speed(sentence: str, report: DrivingParameters, now: Now) -> str | Non
     for match in reversed(list(_KMH.finditer(sentence))):
         clause = re.split(r"[;:]|,\s", sentence[: match.start()])[-1]
         about_ego = bool(_EGO.search(clause)) or not _OTHER.search(clause)
-        if _LIMIT.search(sentence) or not about_ego or not claimed(match):
+        beside = clause + re.split(r"[;,:.]", sentence[match.end() :])[0]
+        if _LIMIT.search(beside) or not about_ego or not claimed(match):
             continue
         low, high = _range(match)
         if speed is None:
@@ -478,7 +444,10 @@ _RISK = (
         rf"estimated to be|at a|a|as)\s+)*{_LEVEL}\b",
         _I,
     ),
-    re.compile(rf"^Risk (?:Factor|Level)(?: \(\w+\))?:\s*(?:the\s+)?{_LEVEL}\b", _I),
+    re.compile(
+        rf"^(?:Overall )?Risk(?: (?:Factor|Level|Rating|Assessment))?(?: \(\w+\))?:\s*(?:the\s+)?{_LEVEL}\b",
+        _I,
+    ),
     re.compile(
         rf"\b(?:a|an|overall|indicates?|suggests?|presents?)\s+(?:\w+ly\s+)?{_LEVEL}[ -](?:overall )?risk"
         r"(?: factor| level| driving| situation| environment)?\b",
@@ -592,7 +561,17 @@ _BOX_WORD = re.compile(
 )
 def prose_medium(sentence: str, report: DrivingParameters, now: Now) -> str | None:
     """No sentence speaks of a video, footage, an image, a frame or the camera."""
-    if not _MEDIUM_WORD.search(_BOX_WORD.sub("", sentence)):
+    return without_medium(sentence)
+
+
+def speaks_of_medium(text: str) -> bool:
+    """Whether a text speaks of a video, an image or the camera; a speed camera is none of these."""
+    return bool(_MEDIUM_WORD.search(_BOX_WORD.sub("", text)))
+
+
+def without_medium(sentence: str) -> str | None:
+    """The sentence as one who looks through the windscreen would say it; None where that is not clear."""
+    if not speaks_of_medium(sentence):
         return sentence
     mended = _MEDIUM_OPENING.sub("", sentence)
     mended = _INSIDE_CAR.sub("The ego vehicle is driving ", mended)
@@ -603,14 +582,7 @@ def prose_medium(sentence: str, report: DrivingParameters, now: Now) -> str | No
         mended = replaced_word(mended, shows, "word", "the scene")
         mended = re.sub(r"\bscene (show|depict|present|capture|feature)\b", r"scene \1s", mended, flags=_I)
     mended = mended[:1].upper() + mended[1:]
-    return None if _MEDIUM_WORD.search(_BOX_WORD.sub("", mended)) else mended
-
-
-def replaced_word(sentence: str, match: re.Match[str], group: str, word: str) -> str:
-    """The sentence with one group of a match replaced and a capital kept."""
-    start, end = match.span(group)
-    word = word[0].upper() + word[1:] if sentence[start].isupper() else word
-    return sentence[:start] + word + sentence[end:]
+    return None if speaks_of_medium(mended) else mended
 
 
 PROSE_RULES: tuple[Rule[ProseCheck], ...] = (

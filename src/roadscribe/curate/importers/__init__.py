@@ -1,0 +1,1 @@
+"""Instruction data that others published, as raw answers and the manifest of their footage."""
