@@ -80,11 +80,13 @@ def evaluate_adapter(
     if adapter is None:
         provenance["base"] = recipe.model.base
     else:
+        from roadscribe.model.adapter import adapter_digest
         from roadscribe.model.contract import read_contract
 
         require_complete(adapter, "adapter", "train")
         contract = read_contract(adapter)
         provenance["contract"] = contract.model_dump(mode="json")
+        provenance["adapter_sha256"] = adapter_digest(adapter)
         for clip in shown:
             if len(clip.frames) != contract.frames:
                 raise InputError(
@@ -104,13 +106,16 @@ def evaluate_adapter(
 
 
 def train_parameters(dataset: Path) -> list[DrivingParameters]:
-    """The parameters of every report in a dataset's training split.
+    """The parameters of every report in a dataset's training split; answers to other questions hold none.
 
     Raises:
-        InputError: not a dataset of `curate`.
+        InputError: not a dataset of `curate`, or one that holds no report.
     """
     import datasets
 
     require_complete(dataset, "dataset", "curate")
     rows = datasets.load_from_disk(str(dataset / "dataset"))["train"].select_columns("report")
-    return [DrivingParameters.model_validate(json.loads(row["report"])["driving_parameters"]) for row in rows]
+    reports = [row["report"] for row in rows if row["report"]]
+    if not reports:
+        raise InputError(f"{dataset}: none of its rows holds a report to count; leave --train-dataset out")
+    return [DrivingParameters.model_validate(json.loads(report)["driving_parameters"]) for report in reports]

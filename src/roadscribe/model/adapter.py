@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,9 @@ def read_adapter(
         key: getattr(contract, key) for key in ("frames", "rule", "window_s", "max_pixels")
     }
     here = make_contract(loaded, Footage(**frames), contract.prompt_version)
-    require_same(contract, here.model_copy(update={"base": contract.base}))
+    # Where the base lies may have changed; its digest is compared.
+    moved = {"base": contract.base, **({"revision": contract.revision} if base else {})}
+    require_same(contract, here.model_copy(update=moved))
     config.inference_mode = False
     # The contract has already held this base against the one in training.
     config.base_model_name_or_path = None
@@ -106,6 +109,19 @@ def read_adapter(
     return LoadedAdapter(
         model, loaded.processor, loaded.dtype, loaded.device, loaded.quantized, loaded.base, contract=contract
     )
+
+
+def adapter_digest(folder: Path) -> str:
+    """SHA-256 of an adapter's weights file: what a scorecard must have been measured on.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with (folder / WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{folder}: its {WEIGHTS} cannot be read ({error.strerror}); train again") from error
 
 
 def require_keys(path: Path, state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

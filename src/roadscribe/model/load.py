@@ -6,6 +6,7 @@ Train and infer both start here, so that a model in use is loaded exactly like t
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,12 +115,21 @@ def _resolve_commit(hub_id: str, revision: str | None) -> str:
 
 
 def choose_device() -> torch.device:
-    """The card if there is one, otherwise the CPU."""
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
+    """The card if there is one, otherwise the CPU; of several processes on one machine each has its own card.
+
+    torchrun and accelerate tell a process its place in ``LOCAL_RANK``.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    place = os.environ.get("LOCAL_RANK")
+    if place is not None:
+        torch.cuda.set_device(int(place))
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """The card's CUDA compute capability, (0, 0) for a CPU."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
 
 
 def choose_dtype(asked: str, device: str, card: str = "", has_bf16: bool = False) -> Choice:
