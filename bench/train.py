@@ -1,15 +1,24 @@
-"""Training speed: Roadscribe's trainer against plain TRL, same base, same rows, same steps, one run.
+"""Training speed: Roadscribe's trainer against the original recipe in plain TRL: same base, rows, order, steps.
 
-    uv run python bench/train.py --base roadscribe-tiny --rows 16 --frames 6 --size 320x192 --steps 8
+    python bench/train.py --base FOLDER                       # a card with bfloat16
+    python bench/train.py --base FOLDER --t4 --steps 50       # a T4's rules on any card
+    python bench/train.py --base FOLDER --variants ours "ours on two"   # two cards against one
+    python bench/train.py --base roadscribe-tiny --rows 16 --frames 6 --size 320x192 --steps 8   # anywhere
 
-Prints samples/s, processor seconds a sample and the loss of every step, side by side. Wall time means
-something only on a machine that does nothing else; processor seconds (OMP_NUM_THREADS=1) hold anywhere.
+`bench/base_model.py` makes a full-size FOLDER of random weights; speed does not depend on their values. Each
+variant is a process of its own. Prints samples/s (whole, and without the first steps, in which kernels are
+compiled), peak memory, and the loss of every step side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -21,36 +30,123 @@ import numpy as np
 import torch
 from peft import LoraConfig
 from PIL import Image
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import SFTTrainer
 
 from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, load_recipe
+from roadscribe.train import fused, speed
 from roadscribe.train.batches import KeptFeatures
+from roadscribe.train.data import check_rows
+from roadscribe.train.shared import share_prefixes
 from roadscribe.train.trainer import build_trainer, training_arguments
 
-ANSWER = "The road is straight and dry, traffic is light, a car stands ahead on the right. "
+WORDS = [
+    "the",
+    "is",
+    "road",
+    "a",
+    "and",
+    "car",
+    "ahead",
+    "of",
+    "in",
+    "lane",
+    "traffic",
+    "light",
+    "on",
+    "left",
+    "right",
+    "vehicle",
+    "to",
+    "no",
+    "at",
+    "clear",
+    "distance",
+    "ego",
+    "with",
+    "speed",
+    "low",
+    "high",
+    "risk",
+    "red",
+    "green",
+    "yellow",
+    "pedestrian",
+    "crossing",
+    "weather",
+    "dry",
+    "wet",
+    "straight",
+    "curve",
+    "slight",
+    "overcast",
+    "visibility",
+    "good",
+    "moderate",
+    "urban",
+    "highway",
+    "rural",
+    "residential",
+    "street",
+    "meters",
+    "slow",
+    "keep",
+    "watch",
+    "stop",
+    "turn",
+    "merge",
+    "bus",
+    "truck",
+    "cyclist",
+    "sign",
+    "parked",
+    "night",
+    "day",
+    "dusk",
+    "rain",
+    "fog",
+    "snow",
+    "bridge",
+    "tunnel",
+    "shoulder",
+    "median",
+    "gap",
+    "brake",
+    "two",
+    "three",
+    "four",
+]
+"""Drawn with the frequencies of natural text (Zipf), so that 30 steps end where the loss no longer falls steeply."""
+T4_BYTES = 15 * 2**30
+SETTLED = 4
+"""Steps after which nothing is compiled any more."""
 
 
-def make_rows(count: int, frames: int, width: int, height: int, words: int) -> datasets.Dataset:
-    """Rows of random but compressible frames with answers of about ``words`` words."""
+def make_rows(
+    count: int, frames: int, width: int, height: int, words: int, answers: int = 1
+) -> datasets.Dataset:
+    """Rows of random but compressible frames with answers of about ``words`` words, some longer, some shorter."""
     rng = np.random.default_rng(0)
+    frequencies = 1 / np.arange(1, len(WORDS) + 1)
+    frequencies /= frequencies.sum()
     rows = []
     for index in range(count):
-        images = []
-        for _ in range(frames):
-            file = io.BytesIO()
-            coarse = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
-            Image.fromarray(coarse).resize((width, height)).save(file, "JPEG", quality=90)
-            images.append({"bytes": file.getvalue(), "path": None})
-        answer = " ".join((ANSWER * (words // 16 + 2)).split()[index % 16 : index % 16 + words])
+        if index % answers == 0:
+            images = []
+            for _ in range(frames):
+                file = io.BytesIO()
+                coarse = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
+                Image.fromarray(coarse).resize((width, height)).save(file, "JPEG", quality=90)
+                images.append({"bytes": file.getvalue(), "path": None})
+        answer = " ".join(rng.choice(WORDS, int(words * rng.uniform(0.75, 1.25)), p=frequencies))
         rows.append(
             {
                 "images": images,
                 "prompt": [{"role": "user", "content": INSTRUCTION}],
                 "completion": [{"role": "assistant", "content": answer}],
-                "clip_id": f"clip-{index}",
+                "clip_id": f"clip-{index // answers}",
             }
         )
     messages = datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")})
@@ -65,17 +161,12 @@ def make_rows(count: int, frames: int, width: int, height: int, words: int) -> d
     return datasets.Dataset.from_list(rows, features=features)
 
 
-def lora(recipe: Recipe) -> LoraConfig:
-    return LoraConfig(
-        r=recipe.lora.r,
-        lora_alpha=recipe.lora.alpha,
-        target_modules=list(recipe.lora.targets),
-        task_type="CAUSAL_LM",
-    )
+def original(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
+    """The original recipe as its user would call TRL: TRL's collator in the main process, the model as shipped.
 
-
-def plain_trl(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
-    """TRL as a user would call it: its own collator, the tower as shipped inside the model's forward pass."""
+    The adapters are float32, without which fp16 does not run at all, and the loss is averaged over the answer
+    tokens of a whole step, without which the losses could not be compared.
+    """
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     visual = loaded.model.model.visual
     for module in (visual, visual.patch_embed, *(block.attn for block in visual.blocks)):
@@ -86,7 +177,12 @@ def plain_trl(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
         args=arguments,
         train_dataset=rows.select_columns(["images", "prompt", "completion"]),
         processing_class=loaded.processor,
-        peft_config=lora(recipe),
+        peft_config=LoraConfig(
+            r=recipe.lora.r,
+            lora_alpha=recipe.lora.alpha,
+            target_modules=list(recipe.lora.targets),
+            task_type="CAUSAL_LM",
+        ),
     )
     trainer.model_accepts_loss_kwargs = True
     for parameter in trainer.model.parameters():
@@ -96,10 +192,95 @@ def plain_trl(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
 
 
 def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
+    """Roadscribe's trainer, as `train` builds it."""
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     stored = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
-    kept = KeptFeatures() if loaded.device.type == "cpu" else None
-    return build_trainer(loaded, stored, recipe.train, recipe.lora, folder, kept=kept, workers=0)
+    train = recipe.train
+    if rows[0]["clip_id"] == rows[1]["clip_id"]:
+        facts = check_rows(stored, loaded.processor, recipe.footage, train.max_length)
+        stored, train = share_prefixes(train, stored, facts, loaded.processor)
+    on_cpu = loaded.device.type == "cpu"
+    workers = recipe.train.workers if recipe.train.workers is not None else 0 if on_cpu else 8
+    kept = KeptFeatures() if on_cpu else None
+    return build_trainer(loaded, stored, train, recipe.lora, folder, kept=kept, workers=workers)
+
+
+VARIANTS = {
+    "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],
+    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false"],
+}
+T4_VARIANTS = {
+    "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],
+    "ours": ["train.batch_size=4", "train.gradient_checkpointing=true"],
+}
+
+
+TWO_CARDS = "ours on two"
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """When each optimizer step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.ends.append(time.perf_counter())
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Train one variant for some steps."""
+    width, height = (int(side) for side in options.size.split("x"))
+    table = T4_VARIANTS if options.t4 else VARIANTS
+    overrides = [
+        f"model.base={options.base}",
+        f"footage.frames={options.frames}",
+        f"footage.max_pixels={width * height}",
+        f"train.max_steps={options.steps}",
+        "train.logging_steps=1",
+        "train.save_steps=100000",
+        *table[options.variant],
+        *options.set,
+    ]
+    if options.t4:
+        overrides.append("model.dtype=float16")
+        torch.backends.cuda.enable_flash_sdp(False)
+        torch.backends.cuda.enable_cudnn_sdp(False)
+        # What asks for the card's age shall hear a T4's.
+        speed.capability = fused.capability = lambda _: (7, 5)  # type: ignore[attr-defined]
+        share = T4_BYTES / torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(share)
+    recipe = load_recipe(None, overrides)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    accumulation = max(1, options.samples_a_step // (recipe.train.batch_size * processes))
+    recipe = load_recipe(None, [*overrides, f"train.gradient_accumulation={accumulation}"])
+    rows = make_rows(options.rows, options.frames, width, height, options.words, options.answers)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = (original if options.variant == "original" else ours)(recipe, rows, Path(folder))
+        trainer.remove_callback(PrinterCallback)
+        watch = Watch()
+        trainer.add_callback(watch)
+        cpu = time.process_time()
+        trainer.train()
+        cpu = time.process_time() - cpu
+    step = recipe.train.batch_size * recipe.train.gradient_accumulation * processes
+    ends = watch.ends
+    settled = min(SETTLED, options.steps - 1)
+    return {
+        "samples_per_s": options.steps * step / (ends[-1] - ends[0]),
+        "settled_samples_per_s": (options.steps - settled) * step / (ends[-1] - ends[settled]),
+        "cpu_seconds_a_sample": cpu / (options.steps * step),
+        "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
+        "reserved_gib": torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None,
+        "loss": [line["loss"] for line in trainer.state.log_history if "loss" in line],
+        "grad_norm": [line["grad_norm"] for line in trainer.state.log_history if "loss" in line],
+        "seconds": [round(b - a, 3) for a, b in itertools.pairwise(ends)],
+    }
 
 
 def main() -> None:
@@ -107,47 +288,66 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base", default="roadscribe-tiny")
-    parser.add_argument("--rows", type=int, default=16)
-    parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--size", default="320x192", help="pixels of a frame, WxH")
-    parser.add_argument("--words", type=int, default=100, help="words of an answer")
-    parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--set", action="append", default=[], help="recipe overrides for both")
-    parser.add_argument("--only", choices=("plain", "ours"))
-    options = parser.parse_args()
-    width, height = (int(side) for side in options.size.split("x"))
-    recipe = load_recipe(
-        None,
-        [
-            f"model.base={options.base}",
-            f"footage.frames={options.frames}",
-            f"footage.max_pixels={width * height}",
-            f"train.max_steps={options.steps}",
-            "train.gradient_checkpointing=false",
-            "train.gradient_accumulation=1",
-            "train.logging_steps=1",
-            "train.save_steps=100000",
-            *options.set,
-        ],
+    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--answers", type=int, default=1, help="answers a clip")
+    parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--size", default="640x352", help="pixels of a frame, WxH")
+    parser.add_argument("--words", type=int, default=350, help="words of an answer, more or less")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--samples-a-step", type=int, default=16)
+    parser.add_argument("--t4", action="store_true", help="float16, 15 GiB, no flash kernels")
+    parser.add_argument("--set", action="append", default=[], help="recipe overrides for all variants")
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=list(VARIANTS),
+        choices=[*VARIANTS, TWO_CARDS],
+        help=f"`{TWO_CARDS}` is `ours` in two processes, a card each, with as many samples a step in all",
     )
-    rows = make_rows(options.rows, options.frames, width, height, options.words)
-    results: dict[str, tuple[float, float, list[float]]] = {}
-    for name, build in (("plain", plain_trl), ("ours", ours)):
-        if options.only not in (None, name):
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = build(recipe, rows, Path(folder))
-            trainer.remove_callback(PrinterCallback)
-            wall, cpu = time.perf_counter(), time.process_time()
-            trainer.train()
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        samples = options.steps * recipe.train.batch_size * recipe.train.gradient_accumulation
-        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-        results[name] = samples / wall, cpu / samples, losses
-    print(f"{torch.get_num_threads()} threads, {'cuda' if torch.cuda.is_available() else 'cpu'}")
-    for name, (rate, cpu, losses) in results.items():
-        shown = " ".join(f"{loss:.4f}" for loss in losses)
-        print(f"{name:6} {rate:6.2f} samples/s  {cpu:6.3f} processor s a sample  loss {shown}")
+    parser.add_argument("--variant", choices=list(VARIANTS), help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    if options.variant:
+        result = measure(options)
+        if os.environ.get("RANK", "0") == "0":
+            print("RESULT " + json.dumps(result), flush=True)
+        return
+    results: dict[str, dict[str, Any]] = {}
+    for variant in options.variants:
+        program = [__file__, *sys.argv[1:], "--variant", variant.split()[0]]
+        if variant == TWO_CARDS:
+            program = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *program]
+        done = subprocess.run([sys.executable, *program], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"{variant}: failed")
+        line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
+        results[variant] = json.loads(line.removeprefix("RESULT "))
+    show(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+def show(results: dict[str, dict[str, Any]]) -> None:
+    """The table, and the losses side by side."""
+    print(
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} CPU threads"
+    )
+    for name, result in results.items():
+        memory = f"  peak {result['peak_gib']:.1f} GiB" if result["peak_gib"] else ""
+        print(
+            f"{name:11} {result['settled_samples_per_s']:7.2f} samples/s"
+            f"  (with start-up {result['samples_per_s']:.2f}){memory}"
+            f"  {result['cpu_seconds_a_sample']:.3f} processor s a sample"
+        )
+    if len(results) == 2:
+        first, second = results.values()
+        ratio = second["settled_samples_per_s"] / first["settled_samples_per_s"]
+        print(f"ratio       {ratio:7.2f}")
+    print("step  " + "  ".join(f"{name:>11}" for name in results))
+    for step, losses in enumerate(zip(*(result["loss"] for result in results.values()), strict=True), 1):
+        print(f"{step:4}  " + "  ".join(f"{loss:11.4f}" for loss in losses))
 
 
 if __name__ == "__main__":

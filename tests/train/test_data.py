@@ -8,7 +8,9 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
 from training_rows import FEATURES, make_row, save_rows
+from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
 from roadscribe.artifacts import open_output
 from roadscribe.errors import InputError
@@ -147,7 +149,9 @@ def test_features_are_kept_where_it_pays() -> None:
     assert not choose_features("cuda", 2.0, 10**6)[0]
 
 
-def test_a_batch_is_what_encode_makes_of_its_samples(eight_rows: Path, processor: Any) -> None:
+def test_a_batch_is_what_encode_makes_of_its_samples(
+    eight_rows: Path, processor: Any, tiny_folder: Path
+) -> None:
     from roadscribe.model.encode import Sample
     from roadscribe.train.data import open_image
 
@@ -157,6 +161,11 @@ def test_a_batch_is_what_encode_makes_of_its_samples(eight_rows: Path, processor
         processor,
         [Sample([open_image(i) for i in row["images"]], row["prompt"], row["completion"]) for row in rows],
     )
-    assert set(batch) == {*expected, "clips"}
+    assert set(batch) == {*expected, "clips", "position_ids"}
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration(AutoConfig.from_pretrained(tiny_folder))
+    words = ("input_ids", "mm_token_type_ids", "image_grid_thw", "attention_mask")
+    positions, _ = model.model.get_rope_index(**{name: expected[name] for name in words})
+    assert batch["position_ids"].equal(positions)
     for name, tensor in expected.items():
         assert batch[name].equal(tensor), name

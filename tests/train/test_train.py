@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,10 @@ from roadscribe.model import adapter as adapters
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import read_contract
 from roadscribe.recipe import Recipe
+from roadscribe.train import readback
 from roadscribe.train import train as stage
+from roadscribe.train.data import open_rows
+from roadscribe.train.readback import answer_logits, read_back
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import CHECKPOINTS, LOG, WHOLE, last_checkpoint
 
@@ -48,6 +52,7 @@ def recipe(tiny_folder: Path) -> Recipe:
                 "learning_rate": 2e-3,
                 "max_steps": 10,
                 "save_steps": 3,
+                "read_back": "same",
             },
         }
     )
@@ -176,6 +181,46 @@ def test_what_was_written_must_answer_like_what_was_trained(
         train(one, eight_rows, tmp_path / "out")
     with pytest.raises(InputError, match="is unfinished"):
         load_adapter(tmp_path / "out")
+
+
+def test_an_adapter_is_read_back_in_a_fresh_process(trained: Path, eight_rows: Path) -> None:
+    loaded = load_adapter(trained, device=torch.device("cpu"))
+    logits = answer_logits(loaded.model, loaded.processor, open_rows(eight_rows)[0])
+    assert len(logits) > 20 and logits.dtype == torch.float32
+    cpu = torch.device("cpu")
+    assert read_back(trained, eight_rows, logits, torch.float32, cpu) <= 1e-6
+    with pytest.raises(WorkError, match=r"answers differently \(its logits by 5\.\d\de-01 of the largest"):
+        read_back(trained, eight_rows, 2 * logits, torch.float32, cpu, where="same")
+
+
+def test_what_does_not_load_in_the_fresh_process_is_one_line(
+    trained: Path, eight_rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy_of(trained, tmp_path / "copy")
+    state = load_file(folder / adapters.WEIGHTS)
+    state.popitem()
+    save_file(state, folder / adapters.WEIGHTS)
+    save_file({"logits": torch.zeros(1, 1)}, tmp_path / "logits")
+    assert readback.main([str(folder), str(eight_rows), str(tmp_path / "logits"), "float32", "cpu"]) == 1
+    assert re.match(r"what was written does not load: .*1 missing", capsys.readouterr().err.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("echo noise >&2; echo what is wrong >&2; exit 1", "^what is wrong$"),
+        ("kill -9 $$", r"ended by signal 9; free some memory and go on with --resume, or .*read_back=same"),
+    ],
+)
+def test_a_fresh_process_that_fails_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, message: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{end}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(readback.sys, "executable", str(python))
+    with pytest.raises(WorkError, match=message):
+        readback.read_back(tmp_path, tmp_path, torch.zeros(1, 1), torch.float32, torch.device("cpu"))
 
 
 RUN = """

@@ -1,4 +1,4 @@
-"""A stored trajectory of the trainer: twelve steps whose losses and gradient norms must not move unnoticed.
+"""A stored trajectory of the trainer: fifty steps whose losses and gradient norms must not move unnoticed.
 
 Write it again after a change that is meant to move it, and say in the commit why it moved:
 
@@ -19,6 +19,7 @@ from roadscribe.tiny.build import build_model, build_processor, train_tokenizer
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG
 
+STEPS = 50
 STORED = Path(__file__).with_name("trajectory.json")
 LOSS_TOLERANCE = 1e-3
 """Relative. Processors round differently; another batch order, label or rate moves whole per cents."""
@@ -29,7 +30,7 @@ TEXTS = ["road number 1 2 3 4 5 6 7", "low medium high risk careful", "What do y
 
 
 def run(folder: Path) -> list[dict[str, float]]:
-    """Three epochs over eight clips on a seeded, untrained tiny base, and what the log says of them."""
+    """Six epochs and two steps over eight clips of one frame on a seeded, untrained tiny base, from the log."""
     base = folder / "base"
     tokenizer = train_tokenizer(TEXTS * 3)
     build_processor(base, tokenizer)
@@ -37,18 +38,20 @@ def run(folder: Path) -> list[dict[str, float]]:
     recipe = Recipe.model_validate(
         {
             "model": {"base": str(base), "dtype": "float32"},
-            "footage": {"frames": 2, "max_pixels": 6144},
+            "footage": {"frames": 1, "max_pixels": 6144},
             "train": {
                 "batch_size": 1,
-                "gradient_accumulation": 2,
+                "gradient_accumulation": 1,
                 "gradient_checkpointing": False,
-                "epochs": 3,
+                "max_steps": STEPS,
+                "save_steps": STEPS,
+                "read_back": "same",
                 "learning_rate": 1e-3,
                 "logging_steps": 1,
             },
         }
     )
-    dataset = save_rows(folder / "dataset", [make_row(index) for index in range(8)])
+    dataset = save_rows(folder / "dataset", [make_row(index, frames=1) for index in range(8)])
     out = train(recipe, dataset, folder / "out")
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     return [{name: line[name] for name in ("step", "loss", "grad_norm")} for line in lines]
@@ -57,7 +60,7 @@ def run(folder: Path) -> list[dict[str, float]]:
 def test_the_trainer_goes_the_way_it_went(tmp_path: Path) -> None:
     stored = json.loads(STORED.read_text())
     now = run(tmp_path)
-    assert [line["step"] for line in now] == [line["step"] for line in stored] == list(range(1, 13))
+    assert [line["step"] for line in now] == [line["step"] for line in stored] == list(range(1, STEPS + 1))
     for then, here in zip(stored, now, strict=True):
         assert here["loss"] == pytest.approx(then["loss"], rel=LOSS_TOLERANCE), here["step"]
         assert here["grad_norm"] == pytest.approx(then["grad_norm"], rel=NORM_TOLERANCE), here["step"]

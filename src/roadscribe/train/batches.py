@@ -4,17 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from PIL import Image
+from torch.nn.functional import pad
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from roadscribe.model.encode import Sample, encode_images, encode_text
+from roadscribe.model.encode import IGNORED, encode_images, processed_size
+from roadscribe.train.branches import BRANCHES, PADDING, encode_branches
 from roadscribe.train.data import clip_key, open_image
+from roadscribe.train.shared import item_samples
 
 CLIPS = "clips"
 """Key of a batch that names its samples; the trainer takes it out before the model sees the batch."""
+FRAMES = "frames"
+"""Key of the decoded frames, bytes, where the card makes the patches: (frames, 3, rows, columns) where all are of
+one size that the tower takes as it is, else a list of (3, rows, columns)."""
+LENGTH_STEP = 64
+"""Batches for the card are a multiple of this many tokens long."""
+PLACED = "placed"
+"""Key of a `Placed` batch's places."""
+
+
+class Placed(TypedDict):
+    """Where things stand in a batch, worked out before it goes to the card: no pass has to ask the card for it."""
+
+    grid: list[list[int]]
+    """Each frame's time, rows and columns in patches."""
+    visual: torch.Tensor
+    """Places of the visual tokens among the batch's tokens, row after row."""
+    before: torch.Tensor
+    """(rows, most tokens of an answer): where in its row each token stands that predicts an answer's token; short
+    rows repeat their last."""
+    counts: torch.Tensor
+    """(tokens of all answers): which places of `before`, row after row, count."""
+    targets: torch.Tensor
+    """(tokens of all answers): the tokens to predict."""
+
+
 KEPT_FEATURES_BYTES = 2**30
 """Features are kept in memory only up to this size."""
 
@@ -64,31 +93,109 @@ def feature_bytes(config: Any, tokens: int, dtype: torch.dtype) -> int:
 
 
 class Collator:
-    """Makes a batch of dataset rows; the images of clips whose features are kept are not even decoded."""
+    """Makes a batch of dataset rows, or of items that hold all rows of a clip (`shared.item_rows`).
 
-    def __init__(self, processor: Any, kept: KeptFeatures | None = None) -> None:
+    The images of clips whose features are kept are not even decoded.
+    """
+
+    def __init__(self, processor: Any, kept: KeptFeatures | None = None, *, on_card: bool = False) -> None:
+        """``on_card`` ships decoded frames, for `pixels_of` to make the patches on the card."""
         self.processor = processor
         self.kept = kept
+        self.on_card = on_card
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`encode_text`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed."""
-        samples = [
-            Sample([open_image(image) for image in row["images"]], row["prompt"], row["completion"])
-            for row in rows
-        ]
-        batch: dict[str, Any] = encode_text(self.processor, samples)
+        """`encode_branches`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed."""
+        clips = [item_samples(row, [open_image(image) for image in row["images"]]) for row in rows]
+        batch: dict[str, Any] = encode_branches(self.processor, clips)
         places: list[ClipPlace] = []
         unseen: list[Image.Image] = []
-        for row, sample in zip(rows, samples, strict=True):
+        for row, (sample, *_) in zip(rows, clips, strict=True):
             key = clip_key(row["images"])
             fresh = self.kept is None or key not in self.kept.by_clip
             places.append(ClipPlace(row["clip_id"], key, len(sample.images), fresh))
             if fresh:
                 unseen += sample.images
         batch[CLIPS] = places
-        if unseen:
+        if unseen and self.on_card:
+            batch[FRAMES] = self._frames(unseen)
+        elif unseen:
             batch["pixel_values"] = encode_images(self.processor, unseen)
+        if self.on_card:
+            round_up(batch, self.processor.tokenizer.pad_token_id)
+            batch[PLACED] = _place(batch)
+            for name in ("attention_mask", "mm_token_type_ids", "image_grid_thw"):
+                del batch[name]
         return batch
+
+    def _frames(self, images: Sequence[Image.Image]) -> torch.Tensor | list[torch.Tensor]:
+        frames = [torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) for image in images]
+        sizes = {image.size for image in images}
+        limit = self.processor.image_processor.size.longest_edge
+        if len(sizes) == 1 and processed_size(*images[0].size, limit) == images[0].size:
+            return torch.stack(frames)
+        return frames
+
+
+def round_up(batch: dict[str, Any], pad_token: int) -> None:
+    """Pad a batch on the right to a length that other batches have, too.
+
+    cuDNN plans each new length of its attention anew, which takes a fifth of a step; a padded token costs its
+    share of a step, on average one in a hundred here.
+    """
+    length = batch["input_ids"].shape[1]
+    more = -length % LENGTH_STEP
+    padding = {"input_ids": pad_token, "labels": IGNORED, BRANCHES: PADDING}
+    for name in ("input_ids", "labels", "position_ids", "attention_mask", "mm_token_type_ids", BRANCHES):
+        if name in batch:
+            batch[name] = pad(batch[name], (0, more), value=padding.get(name, 0))
+
+
+def _place(batch: dict[str, Any]) -> Placed:
+    labels = batch["labels"]
+    ahead = torch.full_like(labels, IGNORED)
+    ahead[:, :-1] = labels[:, 1:]
+    wanted = ahead != IGNORED
+    most = max(1, int(wanted.sum(1).max()))
+    # Places of each row first, in order; the rest repeats the row's last place.
+    order = torch.where(wanted, torch.arange(labels.shape[1]), labels.shape[1]).sort(dim=1).values[:, :most]
+    last = order.masked_fill(order == labels.shape[1], -1).max(1, keepdim=True).values.clamp(min=0)
+    before = torch.where(order == labels.shape[1], last, order)
+    return Placed(
+        grid=batch["image_grid_thw"].tolist(),
+        visual=batch["mm_token_type_ids"].flatten().nonzero().squeeze(1),
+        before=before,
+        counts=(order < labels.shape[1]).flatten().nonzero().squeeze(1),
+        targets=ahead[wanted],
+    )
+
+
+def pixels_of(processor: Any, batch: dict[str, Any]) -> torch.Tensor | None:
+    """Take a batch's patches out of it, (patches, 3 x 2 x 16 x 16); frames on the card become patches there.
+
+    Frames as bytes are an eighth of their patches, and the card makes patches in no time: workers only decode.
+    """
+    frames = batch.pop(FRAMES, None)
+    if frames is None:
+        return batch.pop("pixel_values", None)  # type: ignore[no-any-return]
+    images = processor.image_processor
+    if not isinstance(frames, torch.Tensor):
+        return images(images=frames, return_tensors="pt")["pixel_values"]  # type: ignore[no-any-return]
+    values = images.rescale_and_normalize(
+        frames,
+        images.do_rescale,
+        images.rescale_factor,
+        images.do_normalize,
+        images.image_mean,
+        images.image_std,
+    )
+    patches: torch.Tensor = images.patchify(
+        values,
+        patch_size=images.patch_size,
+        merge_size=images.merge_size,
+        temporal_patch_size=images.temporal_patch_size,
+    )[0]
+    return patches.flatten(0, 1)
 
 
 def visual_features(

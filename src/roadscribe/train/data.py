@@ -33,21 +33,27 @@ class DatasetFacts:
     """Tokens of each row, question and answer."""
     clips: int
     """Different clips among the rows."""
+    keys: tuple[str, ...]
+    """`clip_key` of each row."""
     visual_tokens: int
     """Visual tokens of all different clips together."""
     prompt_version: str
+    """Of the standard instruction where at least one row asks it: an adapter that learnt further questions beside
+    it still answers it. Else ``own-`` and a digest of all questions."""
     sha256: str
     """Of everything training reads."""
 
 
-def open_rows(folder: Path) -> datasets.Dataset:
-    """The training rows of a dataset, images as stored (not decoded).
+def open_rows(folder: Path, split: str = "train", also: Sequence[str] = ()) -> datasets.Dataset:
+    """The rows of one split of a dataset, images as stored (not decoded).
 
     Args:
         folder: what `curate` wrote, or a folder saved by `DatasetDict.save_to_disk`.
+        split: whose rows; a folder without splits is all "train".
+        also: columns beyond `COLUMNS`.
 
     Raises:
-        InputError: nothing there, unfinished, no `train` split, or a column is missing.
+        InputError: nothing there, unfinished, no such split, or a column is missing.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make a dataset with `roadscribe curate`")
@@ -59,16 +65,17 @@ def open_rows(folder: Path) -> datasets.Dataset:
         found = datasets.load_from_disk(str(place))
     except Exception as error:  # datasets passes on whatever pyarrow, fsspec or json raise
         raise InputError(f"{place}: not a saved dataset ({str(error).splitlines()[0]})") from error
-    if isinstance(found, datasets.DatasetDict):
-        if "train" not in found:
-            raise InputError(f"{place}: has no train split (only {', '.join(found) or 'none'})")
-        found = found["train"]
-    absent = [name for name in COLUMNS if name not in found.column_names]
+    splits = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+    if split not in splits:
+        raise InputError(f"{place}: has no {split} split (only {', '.join(splits) or 'none'})")
+    found = splits[split]
+    columns = [*COLUMNS, *also]
+    absent = [name for name in columns if name not in found.column_names]
     if absent:
         raise InputError(f"{place}: has no column {absent[0]!r}; make the dataset with `roadscribe curate`")
     if len(found) == 0:
-        raise InputError(f"{place}: its train split is empty")
-    rows = found.select_columns(list(COLUMNS))
+        raise InputError(f"{place}: its {split} split is empty")
+    rows = found.select_columns(columns)
     return rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
 
 
@@ -95,9 +102,11 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     from roadscribe.model.encode import visual_tokens
 
     tokens: list[int] = []
+    keys: list[str] = []
     clips: dict[str, int] = {}
     too_long: list[str] = []
     custom: set[str] = set()
+    asks_standard = False
     digest = hashlib.sha256()
     for index, row in enumerate(rows):
         where = f"row {index} (clip {row['clip_id']})"
@@ -106,6 +115,11 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
             key = clip_key(row["images"])
         except (OSError, UnidentifiedImageError) as error:
             raise InputError(f"{where}: an image cannot be read ({error})") from error
+        if not sizes:
+            raise InputError(
+                f"{where}: holds 0 frames, nothing to look at; its answers were curated without clips, so collect "
+                "the clips and curate again with --clips"
+            )
         if len(sizes) != footage.frames:
             raise InputError(
                 f"{where}: holds {len(sizes)} frames, but the recipe says footage.frames={footage.frames}; "
@@ -126,9 +140,12 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         if count > max_length:
             too_long.append(f"{where}: {count} tokens")
         tokens.append(count)
+        keys.append(key)
         clips[key] = sum(visual_tokens(*size) for size in sizes)
         prompt = json.dumps(row["prompt"], sort_keys=True)
-        if not _is_standard(row["prompt"], len(sizes)):
+        if is_standard(row["prompt"], len(sizes)):
+            asks_standard = True
+        else:
             custom.add(prompt)
         digest.update(
             f"{row['clip_id']}\0{prompt}\0{json.dumps(row['completion'], sort_keys=True)}\0{key}\0".encode()
@@ -140,12 +157,14 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
             "raise train.max_length, or collect fewer or smaller frames (footage.frames, footage.max_pixels)"
         )
     version = PROMPT_VERSION
-    if custom:
+    if not asks_standard:
         version = "own-" + hashlib.sha256("\n".join(sorted(custom)).encode()).hexdigest()[:12]
-    return DatasetFacts(tuple(tokens), len(clips), sum(clips.values()), version, digest.hexdigest())
+    return DatasetFacts(
+        tuple(tokens), len(clips), tuple(keys), sum(clips.values()), version, digest.hexdigest()
+    )
 
 
-def _is_standard(prompt: Sequence[dict[str, Any]], frames: int) -> bool:
+def is_standard(prompt: Sequence[dict[str, Any]], frames: int) -> bool:
     """Whether a row asks exactly what `prompts.messages` asks, in either form that datasets keep it in."""
     if len(prompt) != 1 or prompt[0]["role"] != "user":
         return False

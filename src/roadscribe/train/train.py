@@ -10,26 +10,31 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import datasets
 import torch
 
-from roadscribe.artifacts import disk_errors, finish, open_output, write_json
-from roadscribe.errors import InputError, WorkError
-from roadscribe.model.adapter import adapter_state, read_adapter, save_adapter
+from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, read_json, write_json
+from roadscribe.errors import InputError
+from roadscribe.model.adapter import WEIGHTS, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
-from roadscribe.model.encode import Sample, encode
 from roadscribe.model.load import LoadedBase, load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.batches import KeptFeatures, choose_features, feature_bytes
-from roadscribe.train.data import DatasetFacts, check_rows, open_image, open_rows
+from roadscribe.train.boards import TensorBoard, require_boards
+from roadscribe.train.data import DatasetFacts, check_rows, open_rows
+from roadscribe.train.guard import SkippedSteps, assert_float16
+from roadscribe.train.processes import Processes, joined
+from roadscribe.train.readback import answer_logits, read_back, require_written
+from roadscribe.train.shared import rows_a_step, share_prefixes
 from roadscribe.train.trainer import (
     CHECKPOINTS,
     LOG,
+    TENSORBOARD,
     Reporter,
     VisionTrainer,
     build_trainer,
@@ -37,11 +42,31 @@ from roadscribe.train.trainer import (
     memory_errors,
     peak_memory_gib,
 )
+from roadscribe.train.watch import (
+    BestBy,
+    HeldOut,
+    Look,
+    Watcher,
+    best_weights,
+    choose_adapter,
+    describe_look,
+    open_held_out,
+    restore_adapter,
+)
 
-LOGIT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-"""Largest difference of a logit, as a share of the largest logit, between the model in memory and the one
-read back. The same numbers go through the same kernels, so 0 is usual; a lost or misplaced tensor moves whole
-units."""
+PROCESSES = "processes"
+"""Key of an adapter's manifest: how many processes make it, where that is not one."""
+
+
+class Run(NamedTuple):
+    """What came of the optimizer steps."""
+
+    steps: int
+    samples_per_s: float
+    """Since this start of the run, of all processes together, without the time spent on looks."""
+    skipped_steps: int
+    """fp16: steps that loss scaling skipped."""
+    looks: Sequence[Look]
 
 
 def train(
@@ -50,10 +75,10 @@ def train(
     """Fine-tune the recipe's base on a dataset with LoRA and write an adapter to ``out``.
 
     ``out`` receives the adapter in PEFT's form, `contract.json`, `recipe.json`, `train_log.jsonl` (a line a
-    logged step) and, while it runs, `checkpoints/`.
+    logged step), `watch.jsonl` (a line a look at held-out reports) and, while it runs, `checkpoints/`.
 
     Args:
-        recipe: `model`, `footage`, `lora` and `train` count here.
+        recipe: `model`, `footage`, `lora` and `train` count here; for looks at held-out clips `infer`, too.
         dataset_folder: what `curate` wrote, or a folder saved by `DatasetDict.save_to_disk`.
         out: the adapter's folder.
         resume: go on from the last whole checkpoint; the result is that of an undisturbed run.
@@ -62,11 +87,39 @@ def train(
     Raises:
         InputError: the dataset, the base or an option is wrong; nothing was written.
         WorkError: the training failed (memory, disk, a loss that is not finite), or what was written is not
-        what
-            was trained.
+            what was trained.
     """
+    with joined() as here:
+        begun = here.from_first(lambda: _open(recipe, dataset_folder, out, here, resume, overwrite))
+        if begun is None:
+            say(f"{out}: is already complete")
+            return out
+        with disk_errors(out), memory_errors(), warnings.catch_warnings():
+            # The libraries warn each other of coming renames; nothing a user could act on.
+            warnings.simplefilter("ignore", FutureWarning)
+            summary = _train(recipe, begun, dataset_folder, out, here)
+            if here.first:
+                shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+                finish(out, **summary)
+    return out
+
+
+class _Begun(NamedTuple):
+    """What is known of a run before a weight is loaded."""
+
+    facts: DatasetFacts
+    held_out: HeldOut | None
+    checkpoint: Path | None
+    """What the run goes on from."""
+
+
+def _open(
+    recipe: Recipe, dataset: Path, out: Path, here: Processes, resume: bool, overwrite: bool
+) -> _Begun | None:
+    """Check everything and open the output; None where it is complete already."""
     _check_targets(recipe.lora.targets)
-    rows = open_rows(dataset_folder)
+    _check_watch(recipe.train)
+    rows = open_rows(dataset)
     processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     tokens = sorted(facts.tokens)
@@ -75,16 +128,33 @@ def train(
         f"(median {tokens[len(tokens) // 2]}), limit {recipe.train.max_length}"
     )
     made_from = {**recipe.as_json("model", "footage", "lora", "train"), "dataset_sha256": facts.sha256}
-    with disk_errors(out), memory_errors(), warnings.catch_warnings():
-        # The libraries warn each other of coming renames; nothing a user could act on.
-        warnings.simplefilter("ignore", FutureWarning)
-        if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
-            say(f"{out}: is already complete")
-            return out
-        summary = _train(recipe, rows, facts, out, resume)
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        finish(out, **summary)
-    return out
+    held_out = None
+    if recipe.train.eval_steps:
+        held_out = open_held_out(dataset, processor, recipe)
+        made_from["watched"] = [held_out.sha256, recipe.infer.max_new_tokens]
+    if resume:
+        _check_processes(out, here)
+    if here.count > 1:
+        made_from[PROCESSES] = here.count
+    if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
+        return None
+    return _Begun(facts, held_out, last_checkpoint(out / CHECKPOINTS) if resume else None)
+
+
+def _check_processes(out: Path, here: Processes) -> None:
+    """Only as many processes as before go on in the same order, each with its own random numbers."""
+    path = out / MANIFEST
+    manifest = read_json(path, "an artifact's manifest") if path.exists() else None
+    made_from = manifest.get("recipe") if isinstance(manifest, dict) else None
+    if not isinstance(made_from, dict):
+        return
+    then = made_from.get(PROCESSES, 1)
+    if then != here.count:
+        raise InputError(
+            f"{out}: was begun by {then} process{'es' * (then != 1)}, and now there "
+            f"{'is 1' if here.count == 1 else f'are {here.count}'}; resume it with {then} "
+            f"(torchrun --nproc_per_node {then}), or begin anew with --overwrite"
+        )
 
 
 def _check_targets(targets: tuple[str, ...]) -> None:
@@ -96,30 +166,42 @@ def _check_targets(targets: tuple[str, ...]) -> None:
         )
 
 
-def _train(
-    recipe: Recipe, rows: datasets.Dataset, facts: DatasetFacts, out: Path, resume: bool
-) -> dict[str, Any]:
+def _check_watch(train: Train) -> None:
+    require_boards(train.report_to)
+    if train.keep == "best" and not train.eval_steps:
+        raise InputError(
+            "train.keep: the best step is only known where held-out reports are looked at; "
+            "set train.eval_steps as well, or train.keep=last"
+        )
+
+
+def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Processes) -> dict[str, Any]:
+    """The run; its summary, which only the first process completes."""
     begun = time.monotonic()
+    rows, facts = open_rows(dataset), known.facts
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
-    contract = make_contract(loaded, recipe.footage, facts.prompt_version)
-    write_json(out / "recipe.json", recipe.as_json())
+    if here.first:
+        contract = make_contract(loaded, recipe.footage, facts.prompt_version)
+        write_json(out / "recipe.json", recipe.as_json())
+    given, settings = share_prefixes(recipe.train, rows, facts, loaded.processor)
     trainer = build_trainer(
         loaded,
-        rows,
-        recipe.train,
+        given,
+        settings,
         recipe.lora,
         out / CHECKPOINTS,
-        kept=_kept_features(recipe, loaded, facts, len(rows)),
-        workers=_workers(loaded.device.type),
+        kept=_kept_features(settings, loaded, facts, len(given), here),
+        workers=_workers(recipe.train.workers, loaded.device.type, here),
     )
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
-    steps, samples = _run(
-        trainer, recipe, loaded, out, last_checkpoint(out / CHECKPOINTS) if resume else None
-    )
+    _say_batch(settings, len(rows), len(given), here)
+    run = _run(trainer, recipe, settings, len(rows), loaded, known, out, here)
+    if not here.first:
+        return {}
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    kept_step = _keep(model, run, recipe.train, out)
     save_adapter(out, model, contract)
-    sample = rows[0]
-    in_memory = _answer_logits(model, loaded.processor, sample)
+    in_memory = answer_logits(model, loaded.processor, rows[0])
     state = {name: tensor.detach().cpu().clone() for name, tensor in adapter_state(model).items()}
     dtype, device = loaded.dtype, loaded.device
     # The trained model makes room for the one that is read back.
@@ -127,41 +209,64 @@ def _train(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    difference = _read_back(out, state, in_memory, sample, dtype, device)
+    require_written(out, state)
+    difference = read_back(out, dataset, in_memory, dtype, device, where=recipe.train.read_back)
     lines = (
         [json.loads(line) for line in (out / LOG).read_text().splitlines()] if (out / LOG).exists() else []
     )
     return {
         "rows": len(rows),
-        "steps": steps,
+        "steps": run.steps,
+        "kept": _kept_in_words(kept_step, run, recipe.train),
+        "skipped_steps": run.skipped_steps,
         "trained_parameters": trained,
         "first_loss": lines[0]["loss"] if lines else None,
         "last_loss": lines[-1]["loss"] if lines else None,
         "seconds": round(time.monotonic() - begun, 1),
-        "samples_per_s": samples,
+        "samples_per_s": run.samples_per_s,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "read_back_logit_difference": difference,
     }
 
 
-def _kept_features(recipe: Recipe, loaded: LoadedBase, facts: DatasetFacts, rows: int) -> KeptFeatures | None:
-    passes = recipe.train.epochs
-    if recipe.train.max_steps > 0:
-        passes = recipe.train.max_steps * recipe.train.batch_size * recipe.train.gradient_accumulation / rows
+def _kept_features(
+    train: Train, loaded: LoadedBase, facts: DatasetFacts, items: int, here: Processes
+) -> KeptFeatures | None:
+    # How often this process comes by: the others take their share of the rows.
+    passes = train.epochs / here.count
+    if train.max_steps > 0:
+        passes = train.max_steps * train.batch_size * train.gradient_accumulation / items
     size = feature_bytes(loaded.model.config, facts.visual_tokens, loaded.dtype)
-    keep, reason = choose_features(loaded.device.type, passes * rows / facts.clips, size)
+    keep, reason = choose_features(loaded.device.type, passes * items / facts.clips, size)
     say(f"vision features: {'kept in memory' if keep else 'computed each time'} ({reason})")
     return KeptFeatures() if keep else None
 
 
-def _workers(device: str) -> int:
-    """Processes that prepare batches; on a CPU they would take the cores that train."""
+def _workers(asked: int | None, device: str, here: Processes) -> int:
+    """Processes that prepare batches for this one; on a CPU they would take the cores that train."""
+    if asked is not None:
+        say(f"workers: {asked} (asked for)")
+        return asked
     if device == "cpu":
         say("workers: 0 (on a CPU the cores are needed for training)")
         return 0
-    count = max(1, min(8, (os.cpu_count() or 2) - 1))
-    say(f"workers: {count} (images are prepared while the card trains)")
+    count = max(1, min(8, (os.cpu_count() or 2) // here.local - 1))
+    say(f"workers: {count}{' a card' if here.count > 1 else ''} (images are prepared while the card trains)")
     return count
+
+
+def _say_batch(train: Train, rows: int, items: int, here: Processes) -> None:
+    """Say what an optimizer step sees, where that is not the recipe's own product."""
+    if here.count == 1:
+        return
+    passes = f"{train.gradient_accumulation} pass{'es' * (train.gradient_accumulation > 1)}"
+    say(
+        f"processes: {here.count}; an optimizer step sees {rows_a_step(train, rows, items) * here.count:g} rows "
+        f"({train.batch_size} at a time x {passes} x {here.count} processes)"
+    )
+    odd = -items % (train.batch_size * here.count)
+    if odd and (train.max_steps < 0 or train.max_steps * train.batch_size * here.count > items):
+        say(f"an epoch's last pass takes {odd} of its first samples again, so that each process has as many")
 
 
 def _report_map(model: Any, quantized: bool, targets: tuple[str, ...]) -> int:
@@ -173,72 +278,104 @@ def _report_map(model: Any, quantized: bool, targets: tuple[str, ...]) -> int:
 
 
 def _run(
-    trainer: VisionTrainer, recipe: Recipe, loaded: LoadedBase, out: Path, checkpoint: Path | None
-) -> tuple[int, float]:
-    """Train to the end; the number of optimizer steps and the samples a second of this run."""
-    train = recipe.train
-    samples_a_step = train.batch_size * train.gradient_accumulation
-    total = planned_steps(train, len(trainer.train_dataset))
+    trainer: VisionTrainer,
+    recipe: Recipe,
+    train: Train,
+    rows: int,
+    loaded: LoadedBase,
+    known: _Begun,
+    out: Path,
+    here: Processes,
+) -> Run:
+    """Train to the end, looking at held-out reports on the way."""
+    samples_a_step = rows_a_step(train, rows, len(trainer.train_dataset)) * here.count
+    total = planned_steps(train, len(trainer.train_dataset), here.count)
+    checkpoint, held_out = known.checkpoint, known.held_out if here.first else None
+    before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     if checkpoint is not None:
         say(f"resuming from {checkpoint.name} of {total} steps")
 
     def hold_law() -> None:
         assert_precision(trainer.model, quantized=loaded.quantized, targets=recipe.lora.targets)
+        if loaded.dtype == torch.float16:
+            assert_float16(trainer.model, str(trainer.accelerator.mixed_precision))
 
+    board = TensorBoard(out / TENSORBOARD, before) if TENSORBOARD in train.report_to and here.first else None
+    skipped = SkippedSteps(checkpoint) if loaded.dtype == torch.float16 else None
     begun = time.monotonic()
-    with progress(total, "training") as advance:
-        trainer.add_callback(Reporter(out / LOG, advance, samples_a_step, hold_law))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    done = trainer.state.global_step
-    before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
-    return done, round((done - before) * samples_a_step / (time.monotonic() - begun), 3)
+    with progress(total, "training", already=before, by_note=True) as advance:
+        reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, here)
+        watcher = None
+        if held_out is not None:
+            tell = _teller(trainer, reporter, board, held_out, train.best_by)
+            watcher = Watcher(trainer.model, loaded.processor, held_out, train, recipe.infer, out, tell)
+        # In this order: what is counted is logged, and a look belongs to the step that has just been shown.
+        for callback in (skipped, reporter, watcher, board.callback() if board else None):
+            if callback is not None:
+                trainer.add_callback(callback)
+        if checkpoint is not None and before >= total:
+            # transformers would train one step more.
+            restore_adapter(trainer.model, checkpoint / WEIGHTS)
+            reporter.go_on_from(before)
+            if watcher is not None:
+                watcher.go_on_from(before)
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    done = max(before, trainer.state.global_step)
+    spent = time.monotonic() - begun - (watcher.seconds if watcher else 0.0)
+    return Run(
+        steps=done,
+        samples_per_s=round((done - before) * samples_a_step / max(spent, 1e-9), 3),
+        skipped_steps=skipped.total if skipped else 0,
+        looks=watcher.looks if watcher else (),
+    )
 
 
-def planned_steps(train: Train, rows: int) -> int:
+def _teller(
+    trainer: VisionTrainer, reporter: Reporter, board: TensorBoard | None, held_out: HeldOut, by: BestBy
+) -> Callable[[Look, bool], None]:
+    """What makes a look known: a line on stderr, the numbers to every board, report and frames to TensorBoard."""
+
+    def tell(look: Look, is_best: bool) -> None:
+        reporter.pause(look.seconds)
+        say(describe_look(look, is_best, by))
+        # Not the handler's own on_log, which would call the step's loss logged.
+        trainer.callback_handler.call_event(
+            "on_log", trainer.args, trainer.state, trainer.control, logs=look.numbers()
+        )
+        if board is not None:
+            board.show(look.step, look.sample.text, held_out.clips[0].images)
+
+    return tell
+
+
+def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
+    """Put the adapter that the run leaves into the model; its step."""
+    step, why = choose_adapter(run.looks, train, run.steps)
+    if run.looks:
+        say(why)
+    if step != run.steps:
+        restore_adapter(model, best_weights(out, step))
+    return step
+
+
+def _kept_in_words(step: int, run: Run, train: Train) -> dict[str, Any]:
+    """The manifest's record of which adapter was kept."""
+    kept: dict[str, Any] = {"keep": train.keep, "step": step}
+    look = next((look for look in run.looks if look.step == step), None)
+    if look is not None:
+        kept |= {
+            "best_by": train.best_by,
+            "field_accuracy": look.field_accuracy,
+            "schema_valid": look.schema_valid,
+            "clips": look.clips,
+        }
+    return kept
+
+
+def planned_steps(train: Train, rows: int, processes: int = 1) -> int:
     """Optimizer steps of a run over this many rows; a step may go short at an epoch's end."""
     if train.max_steps > 0:
         return train.max_steps
-    steps_an_epoch = math.ceil(rows / (train.batch_size * train.gradient_accumulation))
+    steps_an_epoch = math.ceil(rows / (train.batch_size * train.gradient_accumulation * processes))
     return math.ceil(train.epochs * steps_an_epoch)
-
-
-def _answer_logits(model: Any, processor: Any, row: dict[str, Any]) -> torch.Tensor:
-    """Logits (answer tokens, vocabulary) of one dataset row, on the CPU in float32."""
-    device = next(model.parameters()).device
-    images = [open_image(image) for image in row["images"]]
-    batch = encode(processor, [Sample(images, row["prompt"], row["completion"])])
-    labels = batch.pop("labels")
-    model.eval()
-    with torch.no_grad():
-        logits = model(**{name: tensor.to(device) for name, tensor in batch.items()}, use_cache=False).logits
-    answer: torch.Tensor = logits[0, :-1][(labels[0, 1:] >= 0).to(device)]
-    return answer.float().cpu()
-
-
-def _read_back(
-    out: Path,
-    state: dict[str, torch.Tensor],
-    in_memory: torch.Tensor,
-    row: dict[str, Any],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> float:
-    """Load what was written afresh and hold it against what was trained; the largest relative logit
-    difference.
-
-    Raises:
-        WorkError: a tensor or an output differs.
-    """
-    again = read_adapter(out, device=device, dtype=str(dtype).removeprefix("torch."))
-    for name, tensor in adapter_state(again.model).items():
-        if not torch.equal(tensor.cpu(), state[name]):
-            raise WorkError(f"{out}: {name} is not what was trained; the adapter must not be used")
-    logits = _answer_logits(again.model, again.processor, row)
-    difference = float((logits - in_memory).abs().max() / in_memory.abs().max())
-    if not difference <= LOGIT_TOLERANCE[dtype]:
-        raise WorkError(
-            f"{out}: the adapter read back from disk answers differently (its logits by {difference:.2e} "
-            f"of the largest, {LOGIT_TOLERANCE[dtype]:.0e} is allowed); it must not be used"
-        )
-    say(f"read back from disk: {len(state)} tensors equal, logits differ by {difference:.1e} of the largest")
-    return difference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import resource
 import shutil
 import time
@@ -19,45 +20,57 @@ from trl import SFTConfig, SFTTrainer
 
 from roadscribe.artifacts import write_text
 from roadscribe.errors import WorkError
+from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
-from roadscribe.progress import Advance
+from roadscribe.progress import Advance, say
 from roadscribe.recipe import Lora, Train
-from roadscribe.train.batches import CLIPS, Collator, KeptFeatures, visual_features
-from roadscribe.train.folded import fold_lora
+from roadscribe.train.batches import CLIPS, PLACED, Collator, KeptFeatures, pixels_of, visual_features
+from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
+from roadscribe.train.processes import ALONE, Processes
+from roadscribe.train.shared import are_items
+from roadscribe.train.speed import fastest_attention, speed_up
 
 CHECKPOINTS = "checkpoints"
 LOG = "train_log.jsonl"
-WHOLE = "whole"
-"""A file that is written into a checkpoint last: without it a checkpoint was cut off and does not count."""
+TENSORBOARD = "tensorboard"
 
 
 class VisionTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer with the frozen vision tower outside the graph, which stops at a loss that is not finite."""
 
     kept: KeptFeatures | None = None
+    guard: FiniteGuard
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """TRL's loss on the answers of a `Collator` batch.
+        """The mean loss of an answer token over the optimizer step, this batch's part of it."""
+        places, placed, labels = inputs.pop(CLIPS), inputs.pop(PLACED, None), inputs.pop("labels")
+        inner = self.accelerator.unwrap_model(model).get_base_model().model
+        # A placed batch's grid stays on the host, where the tower reads it.
+        grid = inputs["image_grid_thw"] if placed is None else torch.tensor(placed["grid"])
+        wanted: dict[str, Any] = {"answer_labels": labels} if placed is None else {"placed": placed}
+        with fastest_attention(labels.device):
+            pixels = pixels_of(self.processing_class, inputs)
+            features = visual_features(inner, places, grid, pixels, self.kept)
+            summed = model(**inputs, **wanted, mm_encoder_outputs={"image": features}, use_cache=False)
+        count = (labels[:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        loss = summed / torch.as_tensor(count).clamp(min=1)
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
+            # The count is that of all processes, whose gradients are averaged.
+            loss = loss * self.accelerator.num_processes
+        self.guard.note(loss, features, places, grid)
+        return (loss, None) if return_outputs else loss
+
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Any:
+        """One forward and backward pass.
 
         Raises:
-            WorkError: the loss is not finite; names the clips.
+            WorkError: the loss or a vision activation is not finite; names the clips.
         """
-        places = inputs.pop(CLIPS)
-        inner = self.accelerator.unwrap_model(model).get_base_model().model
-        features = visual_features(
-            inner, places, inputs["image_grid_thw"], inputs.pop("pixel_values", None), self.kept
-        )
-        inputs["mm_encoder_outputs"] = {"image": features}
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        value = loss[0] if return_outputs else loss
-        if not torch.isfinite(value):
-            clips = ", ".join(place.clip_id for place in places)
-            raise WorkError(
-                f"step {self.state.global_step + 1}: the loss is {value.item()} on {clips}; "
-                "lower train.learning_rate, or look at these clips and answers"
-            )
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.guard.check(self.state.global_step + 1)
         return loss
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
@@ -106,7 +119,10 @@ def training_arguments(train: Train, loaded: LoadedBase, folder: Path, workers: 
         bf16=loaded.dtype == torch.bfloat16 and loaded.device.type == "cuda",
         fp16=loaded.dtype == torch.float16,
         use_cpu=loaded.device.type == "cpu",
+        # Every adapter takes part in every pass; looking for idle ones would cost a walk of the graph.
+        ddp_find_unused_parameters=False,
         dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
         dataloader_pin_memory=loaded.device.type == "cuda",
         seed=train.seed,
         data_seed=train.seed,
@@ -117,7 +133,8 @@ def training_arguments(train: Train, loaded: LoadedBase, folder: Path, workers: 
         logging_steps=train.logging_steps,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        report_to="none",
+        # TensorBoard gets a writer of our own (`boards.TensorBoard`).
+        report_to=[name for name in train.report_to if name != TENSORBOARD],
     )
 
 
@@ -145,10 +162,11 @@ def build_trainer(
         args=training_arguments(train, loaded, folder, workers),
         train_dataset=rows,
         processing_class=loaded.processor,
-        data_collator=Collator(loaded.processor, kept),
+        data_collator=Collator(loaded.processor, kept, on_card=loaded.device.type == "cuda"),
         peft_config=peft_config,
     )
     trainer.kept = kept
+    trainer.guard = FiniteGuard(trainer.model.get_base_model().model)
     trainer.remove_callback(PrinterCallback)
     # Normalises the loss by the answer tokens of the whole optimizer step, so that micro-batches of another
     # size give the same gradients. TRL's loss takes the count; Qwen3-VL's own forward, which does not, is not
@@ -159,28 +177,53 @@ def build_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    fold_lora(trainer.model)
+    samples = train.max_steps * train.batch_size * train.gradient_accumulation
+    if train.max_steps <= 0:
+        samples = math.ceil(train.epochs * len(rows) / trainer.args.world_size)
+    passes = samples / train.batch_size
+    speed_up(trainer, loaded, train, int(passes))
     drop_padding_mask(trainer.model.get_base_model().model.language_model)
+    if are_items(rows):
+        choice = branch_attention(loaded.device)
+        say(f"attention over branches: {choice.reason}")
+        attend_in_branches(trainer.model.get_base_model().model.language_model, flex=choice.value == "flex")
     return trainer
 
 
 class Reporter(TrainerCallback):  # type: ignore[misc]
-    """Shows progress, writes the log, and marks checkpoints that are whole."""
+    """Shows progress, writes the log, and marks checkpoints that are whole; of several processes the first does."""
 
     def __init__(
-        self, log: Path, advance: Advance, samples_a_step: int, at_start: Callable[[], None]
+        self,
+        log: Path,
+        advance: Advance,
+        samples_a_step: float,
+        at_start: Callable[[], None],
+        skipped: SkippedSteps | None = None,
+        here: Processes = ALONE,
     ) -> None:
+        """``skipped``: counts skipped steps in fp16; it must come before this among the callbacks.
+        ``samples_a_step``: of all processes together."""
         self.log, self.advance, self.samples_a_step, self.at_start = log, advance, samples_a_step, at_start
+        self.skipped, self.here = skipped, here
         self.note = ""
         self.since = (time.monotonic(), 0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After a checkpoint was loaded, if any: hold the law once more, forget log lines beyond it."""
+        """After a checkpoint was loaded, if any."""
+        self.go_on_from(state.global_step)
+
+    def go_on_from(self, step: int) -> None:
+        """Hold the law once more, and forget log lines beyond a step: they will be written again."""
         self.at_start()
-        trim_log(self.log, state.global_step)
-        if state.global_step:
-            self.advance(state.global_step)
-        self.since = (time.monotonic(), state.global_step)
+        if self.here.first:
+            trim_log(self.log, step)
+        self.since = (time.monotonic(), step)
+
+    def pause(self, seconds: float) -> None:
+        """Leave a stretch of time out of the samples a second."""
+        then, step = self.since
+        self.since = (then + seconds, step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """One optimizer step is done."""
@@ -189,27 +232,37 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
-        """Append a line to the log; the closing summary of the trainer is not one."""
-        if logs is None or "loss" not in logs:
+        """Append a line to the log and show it; the closing summary of the trainer is not one."""
+        if logs is None or "loss" not in logs or not self.here.first:
             return
         now = time.monotonic()
         then, step = self.since
         rate = (state.global_step - step) * self.samples_a_step / max(now - then, 1e-9)
         self.since = (now, state.global_step)
-        line = {
+        norm = float(logs["grad_norm"])
+        line: dict[str, Any] = {
             "step": state.global_step,
             "loss": float(logs["loss"]),
-            "grad_norm": float(logs["grad_norm"]),
+            # A step that fp16's loss scaling skipped has none.
+            "grad_norm": norm if math.isfinite(norm) else None,
             "learning_rate": float(logs["learning_rate"]),
             "samples_per_s": round(rate, 3),
         }
+        if self.skipped is not None:
+            line["skipped_steps"] = self.skipped.total
         with self.log.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        self.note = f"loss {line['loss']:.3f}, {rate:.1f} samples/s, {peak_memory_gib():.1f} GiB"
+        skipped = f", {self.skipped.total} steps skipped" if self.skipped and self.skipped.total else ""
+        self.note = f"loss {line['loss']:.3f}, {rate:.1f} samples/s, {peak_memory_gib():.1f} GiB{skipped}"
+        self.advance(0, self.note)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """The checkpoint's last file was written."""
-        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, "")
+        """The checkpoint's last file was written, once every process has written its own."""
+        self.here.wait()
+        if not self.here.first:
+            return
+        counts = {} if self.skipped is None else {"skipped_steps": self.skipped.total}
+        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, json.dumps(counts))
 
 
 def trim_log(log: Path, step: int) -> None:

@@ -1,0 +1,82 @@
+"""What a graphics card can hold and compute: the table that `roadscribe plan` holds a run against."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from roadscribe.errors import InputError
+
+
+class Card(NamedTuple):
+    """One card as a run sees it."""
+
+    key: str
+    """The name on the command line; for a card that the table does not know, its own name."""
+    name: str
+    memory_gib: float
+    """All memory that the driver shows to a process; the process's own context is still to be taken off."""
+    bf16: bool
+    """Whether it computes bfloat16 in hardware (Ampere and later)."""
+    flash: bool
+    """Whether torch's flash attention runs on it (compute capability 8.0 and later)."""
+    peak_tflops: float | None
+    """Dense 16-bit tensor core TFLOP/s of the data sheet, None where the table does not know the card."""
+    bandwidth_gbs: float | None
+    """Memory traffic of the data sheet, in GB/s; None likewise."""
+
+
+# memory: `torch.cuda.get_device_properties(0).total_memory`, which is below the number on the box (ECC, the
+# driver's reserve). peak_tflops (dense) and bandwidth_gbs from NVIDIA's data sheets: "Tesla T4" (65 fp16; 320 GB/s),
+# "L4 Tensor Core GPU" (242 with sparsity; 300), "A100 Tensor Core GPU" (312; 1,555 with 40 GB, 2,039 with 80 GB),
+# "H100 Tensor Core GPU", SXM (1,979 with sparsity; 3,350), "H200 Tensor Core GPU", SXM (1,979; 4,800).
+CARDS = {
+    card.key: card
+    for card in (
+        Card("t4", "T4", 14.6, False, False, 65, 320),
+        Card("l4", "L4", 22.0, True, True, 121, 300),
+        Card("a100", "A100 40 GB", 39.4, True, True, 312, 1555),
+        Card("a100-80", "A100 80 GB", 79.1, True, True, 312, 2039),
+        Card("h100", "H100 80 GB", 79.1, True, True, 989, 3350),
+        Card("h200", "H200", 139.7, True, True, 989, 4800),
+    )
+}
+
+
+def named_card(key: str) -> Card:
+    """A card of the table.
+
+    Raises:
+        InputError: the table has no such card.
+    """
+    if key.lower() not in CARDS:
+        raise InputError(f"--card {key}: known cards are {', '.join(CARDS)}")
+    return CARDS[key.lower()]
+
+
+def card_like(name: str, memory_gib: float, capability: tuple[int, int]) -> Card:
+    """The card with this name, memory in GiB and compute capability, in the table's terms.
+
+    The table gives the peak; memory and abilities are what the driver says. Among namesakes (A100) the one
+    whose memory is nearest counts.
+    """
+    words = name.replace("-", " ").upper().split()
+    namesakes = [card for card in CARDS.values() if card.key.split("-")[0].upper() in words]
+    ampere = capability >= (8, 0)
+    if not namesakes:
+        return Card(name, name, memory_gib, ampere, ampere, None, None)
+    nearest = min(namesakes, key=lambda card: abs(card.memory_gib - memory_gib))
+    return nearest._replace(memory_gib=memory_gib, bf16=ampere, flash=ampere)
+
+
+def present_card() -> Card:
+    """The card in this machine.
+
+    Raises:
+        InputError: there is none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(f"there is no card in this machine; name one with --card {'|'.join(CARDS)}")
+    found = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return card_like(found.name, found.total_memory / 2**30, (found.major, found.minor))

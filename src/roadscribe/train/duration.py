@@ -1,0 +1,151 @@
+"""How long a fine-tuning run takes: floating-point operations, divided by what a card was measured to reach."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from roadscribe.model.encode import MERGE
+from roadscribe.train.cards import CARDS, Card
+from roadscribe.train.memory import MEASURED, ModelShape, SampleSize, Setting, read_measured
+
+MEASURED_ON = "h200"
+"""The card from which others are reckoned."""
+REWRITE_BYTES = 0.5625 + 3 * 2
+"""Memory traffic of writing one 4-bit weight out in 16 bits: read with its scale, written, and copied beside the
+adapter's columns."""
+
+
+class Speed(NamedTuple):
+    """What a card reaches: TFLOP/s of language model and vision tower, and a layer's least time in a pass."""
+
+    language_tflops: float
+    vision_tflops: float
+    layer_s: float
+    bandwidth_gbs: float
+    """Of the data sheet: for weights written out in each pass."""
+    basis: str
+    """Where these numbers come from, in words."""
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of a stretch of training."""
+
+    language: float
+    vision: float
+
+
+class Duration(NamedTuple):
+    """The predicted time of a run."""
+
+    seconds: float
+    sequences_a_second: float
+    language_s: float
+    """Of ``seconds``; the other two likewise."""
+    vision_s: float
+    launch_s: float
+    rewrite_s: float
+    basis: str
+    """`Speed.basis`."""
+
+
+def card_speed(card: Card, *, compiled: bool, path: Path = MEASURED) -> Speed | None:
+    """What a card reaches, measured or reckoned; None where its data sheet is not in the table."""
+    if card.peak_tflops is None or card.bandwidth_gbs is None:
+        return None
+    measured = read_measured(path)["time"]
+    here = card.key in measured
+    values = measured[card.key if here else MEASURED_ON]["compiled" if compiled else "eager"]
+    if not here:
+        basis = f"estimated, not measured: from {CARDS[MEASURED_ON].name} by both cards' data sheets"
+    elif values["whole_steps"]:
+        basis = f"measured on {card.name}"
+    else:
+        basis = f"estimated from parts measured on {card.name}"
+    # A smaller card takes longer for what a layer costs at least, too: that is memory traffic for a good part.
+    longer = 1.0 if here else (CARDS[MEASURED_ON].peak_tflops or 0) / card.peak_tflops
+    return Speed(
+        values["language"] * card.peak_tflops,
+        values["vision"] * card.peak_tflops,
+        values["layer_ms"] / 1000 * longer,
+        card.bandwidth_gbs,
+        basis,
+    )
+
+
+def micro_batches(sizes: Sequence[SampleSize], batch_size: int, seed: int) -> list[list[SampleSize]]:
+    """The dataset in shuffled micro-batches; the last may be short."""
+    order = list(sizes)
+    random.Random(seed).shuffle(order)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def batch_flops(shape: ModelShape, batch: Sequence[SampleSize], *, checkpointing: bool) -> Flops:
+    """Operations of one micro-batch, padded to its longest sample; a multiplication with an addition counts two.
+
+    Forward, every linear takes 2 a weight and token; backward, 2 for the gradient of its input (the weight is
+    frozen), and adapters twice their forward. Causal attention multiplies half of all pairs twice forward and
+    five times backward (flash attention computes the scores anew). Checkpointing repeats the forward pass. The
+    head's logits and their gradient are for answer tokens alone. The vision tower runs forward only; within a
+    frame its attention is over all pairs.
+    """
+    length = max(size.tokens for size in batch)
+    tokens = len(batch) * length
+    pairs = len(batch) * length * length / 2
+    attention = 4 * shape.heads * shape.head_dim * shape.layers * pairs
+    forward = 2 * tokens * (shape.linear_parameters + shape.adapter) + attention
+    backward = 2 * tokens * (shape.linear_parameters + 2 * shape.adapter) + 2.5 * attention
+    head = 4 * sum(size.answer for size in batch) * shape.hidden * shape.vocabulary
+    language = forward * (2 if checkpointing else 1) + backward + head
+    vision = sum(
+        2 * size.patches * shape.vision_blocks
+        + 2 * size.visual * shape.vision_mergers
+        + 4 * shape.vision_hidden * shape.vision_depth * size.patches * _patches_a_frame(size)
+        for size in batch
+    )
+    return Flops(language, vision)
+
+
+def _patches_a_frame(size: SampleSize) -> float:
+    return size.visual * MERGE * MERGE / max(1, size.frames)
+
+
+def duration(
+    shape: ModelShape,
+    sizes: Sequence[SampleSize],
+    setting: Setting,
+    speed: Speed,
+    passes: float,
+    seed: int,
+) -> Duration:
+    """Predicted time of ``passes`` over the dataset, without loading, saving and evaluating."""
+    batches = micro_batches(sizes, setting.batch_size, seed)
+    flops = [batch_flops(shape, batch, checkpointing=setting.checkpointing) for batch in batches]
+    language_s = passes * sum(one.language for one in flops) / (speed.language_tflops * 1e12)
+    vision_s = passes * sum(one.vision for one in flops) / (speed.vision_tflops * 1e12)
+    launch_s = passes * len(batches) * layer_passes(shape, setting) * speed.layer_s
+    rewrite_s = passes * len(batches) * rewritten(shape, setting) / (speed.bandwidth_gbs * 1e9)
+    seconds = language_s + vision_s + launch_s + rewrite_s
+    return Duration(
+        seconds=seconds,
+        sequences_a_second=passes * len(sizes) / seconds,
+        language_s=language_s,
+        vision_s=vision_s,
+        launch_s=launch_s,
+        rewrite_s=rewrite_s,
+        basis=speed.basis,
+    )
+
+
+def rewritten(shape: ModelShape, setting: Setting) -> float:
+    """Bytes of memory traffic a micro-batch for 4-bit weights that are not kept dequantised."""
+    if not setting.quantized or setting.dense:
+        return 0.0
+    return REWRITE_BYTES * shape.linear_parameters * (3 if setting.checkpointing else 2)
+
+
+def layer_passes(shape: ModelShape, setting: Setting) -> int:
+    """How often a micro-batch goes through a layer: forward, backward, and once more with checkpointing."""
+    return shape.layers * (3 if setting.checkpointing else 2) + shape.vision_depth

@@ -1,0 +1,450 @@
+"""What a fine-tuning step keeps in the card's memory, from a model's configuration and its samples' sizes alone.
+
+Parameters, quantisation and optimiser are counted exactly. What the layers keep for the backward pass follows
+from `fused.layer_forward`, tensor by tensor (a test holds the counts against what autograd saves). Four
+coefficients (`measured.yaml`) say how far kernels and compiler depart from that; `bench/memory.py` fits them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from roadscribe.model.encode import MERGE, PATCH
+from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.train.answer_loss import CHUNK_BYTES
+
+MEASURED = Path(__file__).with_name("measured.yaml")
+"""The only place of measured numbers; `bench/memory.py --fit` writes it."""
+NF4_BLOCK = 64
+"""Weights that share an 8-bit scale in bitsandbytes' NF4."""
+NESTED_BLOCK = 256
+"""Scales that share a float32 scale under double quantisation."""
+NF4_TABLES = 4 * (16 + 256 + 1)
+"""Bytes of a matrix's two tables of code values and its offset."""
+FRAME_BYTES = 3 * PATCH * PATCH
+"""Bytes of a patch's pixels in a decoded frame; frames wait so on the card."""
+PATCH_BYTES = 4 * 2 * FRAME_BYTES
+"""Bytes of a patch as the tower takes it: float32, the frame twice (temporal patch)."""
+ADAM_BYTES = 8
+"""AdamW's two float32 moments of a parameter."""
+
+
+class ModelShape(NamedTuple):
+    """The numbers of a Qwen3-VL with its adapter that memory and time follow from."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    linears: tuple[tuple[int, int], ...]
+    """(outputs, inputs) of every linear of the language model."""
+    norms: int
+    """Parameters of the language model's norms."""
+    embeddings: int
+    """Parameters of the embedding, and of the head where it is not tied to it."""
+    visual: int
+    """Parameters of the vision tower."""
+    vision_depth: int
+    vision_hidden: int
+    vision_blocks: int
+    """Parameters of the tower's blocks; each patch meets them once."""
+    vision_mergers: int
+    """Parameters of the mergers; each visual token meets them once."""
+    deepstack: int
+    """Layers whose features go into the language model, beside the last one's."""
+    rank: int
+    adapter: int
+    """Trained parameters."""
+
+    @property
+    def linear_parameters(self) -> int:
+        """Weights of the language model's linears, unpacked."""
+        return sum(outputs * inputs for outputs, inputs in self.linears)
+
+    @property
+    def base(self) -> int:
+        """Parameters of the base, without the adapter."""
+        return self.linear_parameters + self.norms + self.embeddings + self.visual
+
+
+class SampleSize(NamedTuple):
+    """One sequence of the training; ``visual`` and ``answer`` are parts of ``tokens``."""
+
+    tokens: int
+    visual: int
+    answer: int
+    frames: int
+    width: int
+    """Of its largest frame, in pixels."""
+    height: int
+
+    @property
+    def patches(self) -> int:
+        """Patches that the vision tower sees."""
+        return self.visual * MERGE * MERGE
+
+
+class Setting(NamedTuple):
+    """What a recipe can trade between memory and time without changing what is learned."""
+
+    batch_size: int
+    accumulation: int
+    checkpointing: bool
+    dense: bool
+    """The 4-bit weights are kept dequantised as well."""
+    compiled: bool
+    quantized: bool = True
+    """The language model's linears are 4-bit."""
+    fused: bool = True
+    """Weight and adapter share a product (`fused.can_fuse`); otherwise PEFT's own layers run."""
+
+    @property
+    def clips_a_step(self) -> int:
+        """Samples of one optimizer step."""
+        return self.batch_size * self.accumulation
+
+
+class Compute(NamedTuple):
+    """How numbers are held and which kernels there are."""
+
+    itemsize: int
+    """Bytes of a value of the computation type."""
+    flash: bool
+    """Whether attention lets several query heads share a key (compute capability 8.0 and later)."""
+    masked: bool = False
+    """Whether attention reads a mask of all pairs: answers that share a prefix, without FlexAttention."""
+
+
+class Coefficients(NamedTuple):
+    """Fitted factors on counted bytes (1 is the count), and what no count explains."""
+
+    kept: float
+    """Of what a layer keeps for its backward pass."""
+    working: float
+    """Of what the backward pass of one layer holds at its height."""
+    vision: float
+    """Of what a block of the vision tower holds at its height."""
+    fixed_mib: float
+    """Workspaces of the libraries, in MiB, at any shape."""
+
+
+class Measured(NamedTuple):
+    """What `measured.yaml` holds on memory."""
+
+    coefficients: Coefficients
+    measured: bool
+    """Whether fitted to a card; otherwise the factors are those of the count."""
+    slack: float
+    """What the allocator's fragments take, as a share of the peak."""
+    context_mib: float
+    """CUDA context and loaded kernels, in MiB."""
+
+
+class Term(NamedTuple):
+    """One line of the prediction."""
+
+    name: str
+    bytes: float
+    how: str
+
+
+class Prediction(NamedTuple):
+    """Memory at the height of a step. ``terms`` sum to ``peak``."""
+
+    terms: tuple[Term, ...]
+    vision_moment: float
+    """Bytes while the vision tower is at work; beneath ``peak``, or equal to it."""
+    peak: float
+    """Bytes that torch has allocated at the highest point."""
+    needed: float
+    """Bytes that the card must have: the peak, the allocator's slack and the process's context."""
+    measured: bool
+    """Whether the factors were fitted to a card; otherwise they are counts."""
+
+
+def shape_of(config: Any, rank: int, targets: Sequence[str]) -> ModelShape:
+    """The numbers of a base with LoRA of this rank, from its ``Qwen3VLConfig``; no weight is made."""
+    from transformers import Qwen3VLForConditionalGeneration
+
+    with torch.device("meta"):
+        model = Qwen3VLForConditionalGeneration(config)
+    model.tie_weights()
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    language = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name.rsplit(".", 1)[-1] in LANGUAGE_LINEARS
+    }
+    carrying = [
+        module.in_features + module.out_features
+        for name, module in language.items()
+        if name.rsplit(".", 1)[-1] in targets
+    ]
+
+    def total(*parts: str) -> int:
+        return sum(size for name, size in sizes.items() if any(part in name for part in parts))
+
+    text, vision = config.text_config, config.vision_config
+    linears = tuple((module.out_features, module.in_features) for module in language.values())
+    embeddings = total("embed_tokens.", "lm_head.")
+    visual = total(".visual.")
+    return ModelShape(
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        heads=text.num_attention_heads,
+        kv_heads=text.num_key_value_heads,
+        head_dim=text.head_dim,
+        vocabulary=text.vocab_size,
+        linears=linears,
+        norms=sum(sizes.values()) - embeddings - visual - sum(one * other for one, other in linears),
+        embeddings=embeddings,
+        visual=visual,
+        vision_depth=vision.depth,
+        vision_hidden=vision.hidden_size,
+        vision_blocks=total(".visual.blocks."),
+        vision_mergers=total(".visual.merger.", ".visual.deepstack_merger_list."),
+        deepstack=len(vision.deepstack_visual_indexes),
+        rank=rank,
+        adapter=rank * sum(carrying),
+    )
+
+
+def nf4_bytes(weights: int) -> int:
+    """Bytes of a matrix of this many weights in NF4 with double quantisation, tables and all."""
+    blocks = math.ceil(weights / NF4_BLOCK)
+    return math.ceil(weights / 2) + blocks + 4 * math.ceil(blocks / NESTED_BLOCK) + NF4_TABLES
+
+
+def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> float:
+    """Bytes a token that one decoder layer keeps for its backward pass, as `fused.layer_forward` runs eagerly.
+
+    Counted from the tensors that autograd saves; s is the size of a value:
+
+    - the layer's two norms: their float32 input and their result, 4 + s a unit of width each;
+    - the norms of queries and keys: their float32 input, where that is a copy;
+    - attention: queries, keys, result, and the values, which are a part of the product that made all three; a
+      kernel that takes as many keys as queries keeps repeated keys and values instead;
+    - the MLP: the gate and up product, silu of the one, and that times the other;
+    - each projection: the rank-wide product with A.
+
+    PEFT's own layers keep their inputs once a projection: query, key and value three times, gate and up twice.
+    """
+    s = compute.itemsize
+    queries = shape.heads * shape.head_dim
+    keys = shape.kv_heads * shape.head_dim
+    copied = s < 4
+    norms = 2 * (4 + s) * shape.hidden + (4 * (queries + keys) if copied else 0)
+    attention = s * (2 * queries + keys) if compute.flash else s * 4 * queries
+    if compute.flash or not copied:
+        attention += s * (queries + 2 * keys)
+    mlp = s * 4 * shape.intermediate
+    thin = s * len(LANGUAGE_LINEARS) * shape.rank
+    # Float32: one inverse root a norm and head, and one normaliser a head of attention.
+    small = 4 * (2 + shape.heads + shape.kv_heads + shape.heads)
+    copies = 0 if fused else 3 * s * shape.hidden
+    return norms + attention + mlp + thin + small + copies
+
+
+def working_bytes(shape: ModelShape, compute: Compute) -> float:
+    """Bytes a token while the backward pass is in a layer's MLP: gradients of gate, up, their joint product, and
+    of silu; of the layer's input and output; and the norm's in float32."""
+    s = compute.itemsize
+    return s * (5 * shape.intermediate + 4 * shape.hidden) + 8 * shape.hidden
+
+
+def vision_bytes(shape: ModelShape, compute: Compute) -> float:
+    """Bytes a patch while a block of the vision tower computes attention: its pixels, the block's input, the
+    norm's result, queries, keys and values, and queries and keys in float32 before and after rotation with two
+    halves on the way."""
+    return PATCH_BYTES + (5 * compute.itemsize + 24) * shape.vision_hidden
+
+
+def buffer_bytes(shape: ModelShape, setting: Setting, compute: Compute) -> float:
+    """Bytes of the largest product's weight, written out for one pass: gate and up with their adapters' columns,
+    and one of them fresh from its 4-bit form."""
+    if not setting.quantized or setting.dense:
+        return 0
+    inputs = shape.hidden + 2 * shape.rank
+    return compute.itemsize * shape.intermediate * (2 * inputs + shape.hidden)
+
+
+def logits_bytes(shape: ModelShape, answer_tokens: int, compute: Compute) -> float:
+    """Bytes of one chunk of `answer_loss`: logits in the computation type, in float32, and their gradient."""
+    rows = min(answer_tokens, max(1, CHUNK_BYTES // (4 * shape.vocabulary)))
+    return rows * shape.vocabulary * (4 + 2 * compute.itemsize)
+
+
+def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[Term]:
+    """What lies in memory from the first step to the last."""
+    s = compute.itemsize
+    bits = f"{8 * s}-bit"
+    weights = shape.linear_parameters
+    terms = []
+    if setting.quantized:
+        packed = sum(nf4_bytes(outputs * inputs) for outputs, inputs in shape.linears)
+        how = f"{weights:,} weights x {8 * packed / weights:.3f} bit (NF4, double quantisation)"
+        terms.append(Term("language linears", packed, how))
+        if setting.dense and setting.fused:
+            copy = s * (weights + _adapter_columns(shape))
+            terms.append(Term("the same, dequantised", copy, f"{bits}, kept for speed (train.dense_weights)"))
+        elif setting.fused:
+            terms.append(
+                Term("their scales", 4 * weights / NF4_BLOCK, f"float32, one for {NF4_BLOCK} weights")
+            )
+    else:
+        terms.append(Term("language linears", s * weights, f"{weights:,} weights, {bits}"))
+        if setting.fused:
+            copy = s * (weights + _adapter_columns(shape))
+            terms.append(Term("the same with adapters", copy, f"{bits}, one matrix for both"))
+    rest = shape.embeddings + shape.norms
+    terms += [
+        Term("embeddings, head, norms", s * rest, f"{rest:,} weights, {bits}"),
+        Term("vision tower", s * shape.visual, f"{shape.visual:,} weights, {bits}, frozen"),
+        Term("adapters", 4 * shape.adapter, f"{shape.adapter:,} weights, float32"),
+        Term("their gradients", 4 * shape.adapter, "float32"),
+        Term("AdamW's moments", ADAM_BYTES * shape.adapter, "two, float32"),
+    ]
+    return terms
+
+
+def _adapter_columns(shape: ModelShape) -> int:
+    """Values of the adapters' columns beside the dense weights: rank x outputs of a group a projection in it."""
+    width = shape.heads * shape.head_dim
+    keys = shape.kv_heads * shape.head_dim
+    qkv = 3 * (width + 2 * keys)
+    mlp = 2 * 2 * shape.intermediate
+    return shape.layers * shape.rank * (qkv + shape.hidden + mlp + shape.hidden)
+
+
+class Units(NamedTuple):
+    """The largest micro-batch in counted bytes, before any coefficient; the fit starts here."""
+
+    pixels: float
+    """Frames of all clips of an optimizer step, which wait on the card."""
+    inputs: float
+    """Visual features, the embedded sequence, the mask if any and, with checkpointing, every layer's input."""
+    kept: float
+    working: float
+    buffers: float
+    logits: float
+    vision: float
+
+
+def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, compute: Compute) -> Units:
+    """Counted bytes of the worst micro-batch that shuffling can deal: the longest samples together."""
+    s = compute.itemsize
+    batch = min(setting.batch_size, len(sizes))
+    longest = max(size.tokens for size in sizes)
+    tokens = batch * longest
+    visual = sum(sorted((size.visual for size in sizes), reverse=True)[:batch])
+    answers = sum(sorted((size.answer for size in sizes), reverse=True)[:batch])
+    waiting = sum(sorted((size.patches for size in sizes), reverse=True)[: setting.clips_a_step])
+    features = visual * (1 + shape.deepstack) * shape.hidden * s
+    inputs = tokens * shape.hidden * s * (shape.layers if setting.checkpointing else 1)
+    # Yes or no a pair, and what attention makes of it.
+    mask = tokens * longest * (1 + s) if compute.masked else 0
+    layers = 1 if setting.checkpointing else shape.layers
+    return Units(
+        pixels=waiting * FRAME_BYTES,
+        inputs=features + inputs + mask,
+        kept=layers * tokens * kept_bytes(shape, compute, fused=setting.fused),
+        working=tokens * working_bytes(shape, compute),
+        buffers=buffer_bytes(shape, setting, compute),
+        logits=logits_bytes(shape, answers, compute),
+        vision=visual * MERGE * MERGE * vision_bytes(shape, compute),
+    )
+
+
+def predict(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, compute: Compute) -> Prediction:
+    """Peak memory of a fine-tuning step, with its terms.
+
+    The height is either while the vision tower is at work, or in the language model: everything kept, and the
+    larger of the logits' chunk and a layer's backward pass.
+    """
+    known = measured(compiled=setting.compiled)
+    fitted = known.coefficients
+    counted = units(shape, sizes, setting, compute)
+    static = static_terms(shape, setting, compute)
+    fixed = fitted.fixed_mib * 2**20
+    always = sum(term.bytes for term in static) + counted.pixels + fixed
+    working = fitted.working * counted.working + counted.buffers
+    vision = fitted.vision * counted.vision
+    language = counted.inputs + fitted.kept * counted.kept + max(working, counted.logits)
+    clips = min(setting.clips_a_step, len(sizes))
+    terms = [
+        *static,
+        Term("frames in waiting", counted.pixels, f"{clips} clips of an optimizer step, 3 bytes a pixel"),
+    ]
+    if vision >= language:
+        terms.append(Term("vision tower at work", vision, f"{setting.batch_size} clips at once"))
+    else:
+        terms.append(Term("kept for the backward pass", counted.inputs + fitted.kept * counted.kept, ""))
+        terms[-1] = terms[-1]._replace(how=_per_token(shape, sizes, setting, compute, fitted))
+        if working >= counted.logits:
+            terms.append(Term("one layer's backward pass", working, "gradients and the weight written out"))
+        else:
+            terms.append(Term("logits", counted.logits, "answer tokens only, in chunks"))
+    terms.append(Term("libraries' workspaces", fixed, ""))
+    peak = always + max(vision, language)
+    return Prediction(
+        terms=tuple(terms),
+        vision_moment=always + vision,
+        peak=peak,
+        needed=peak * (1 + known.slack) + known.context_mib * 2**20,
+        measured=known.measured,
+    )
+
+
+def bytes_a_token(
+    shape: ModelShape, setting: Setting, compute: Compute, fitted: Coefficients
+) -> tuple[float, float]:
+    """Kept bytes of one visual and of one text token: the a and b of ``a·visual_tokens + b·text_tokens``."""
+    s = compute.itemsize
+    layers = 1 if setting.checkpointing else shape.layers
+    inputs = shape.hidden * s * (shape.layers if setting.checkpointing else 1)
+    text = inputs + layers * fitted.kept * kept_bytes(shape, compute, fused=setting.fused)
+    return text + (1 + shape.deepstack) * shape.hidden * s, text
+
+
+def _per_token(
+    shape: ModelShape,
+    sizes: Sequence[SampleSize],
+    setting: Setting,
+    compute: Compute,
+    fitted: Coefficients,
+) -> str:
+    batch = min(setting.batch_size, len(sizes))
+    visual = sum(sorted((size.visual for size in sizes), reverse=True)[:batch])
+    others = batch * max(size.tokens for size in sizes) - visual
+    a, b = bytes_a_token(shape, setting, compute, fitted)
+    return f"{a / 2**10:,.0f} KiB x {visual:,} visual + {b / 2**10:,.0f} KiB x {others:,} text tokens"
+
+
+@functools.cache
+def read_measured(path: Path) -> dict[str, Any]:
+    """The whole of `measured.yaml`."""
+    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    return found
+
+
+def measured(*, compiled: bool, path: Path = MEASURED) -> Measured:
+    """What is known of eager or compiled layers."""
+    known = read_measured(path)["memory"]
+    fitted = known["compiled" if compiled else "eager"]
+    return Measured(
+        Coefficients(fitted["kept"], fitted["working"], fitted["vision"], fitted["fixed_mib"]),
+        fitted["measured"],
+        known["slack"],
+        known["context_mib"],
+    )

@@ -1,0 +1,366 @@
+"""`roadscribe plan` counts what there is to count exactly, decides for the card, and says what does not fit."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from training_rows import make_row, save_rows
+
+from roadscribe import cli
+from roadscribe.model.load import load_base, load_processor, resolve_base
+from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.recipe import Model, Recipe, load_recipe
+from roadscribe.train.cards import CARDS, Card, card_like
+from roadscribe.train.duration import batch_flops, card_speed, duration
+from roadscribe.train.fused import fuse
+from roadscribe.train.memory import (
+    Compute,
+    ModelShape,
+    SampleSize,
+    Setting,
+    kept_bytes,
+    nf4_bytes,
+    predict,
+    shape_of,
+)
+from roadscribe.train.plan import GIB, Plan, Work, candidate, cannot_fit, decide, settings_of, with_frames
+
+ROOT = Path(__file__).resolve().parents[2]
+TEN_FRAMES = SampleSize(tokens=2940, visual=2200, answer=300, frames=10, width=640, height=352)
+HALF = Compute(itemsize=2, flash=True)
+
+
+def size_config(size: str) -> Any:
+    """The published configuration of a size, as the benchmark's script builds it."""
+    path = ROOT / "bench" / "base_model.py"
+    spec = importlib.util.spec_from_file_location("base_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.size_config(size)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> dict[str, ModelShape]:
+    return {size: shape_of(size_config(size), 32, LANGUAGE_LINEARS) for size in ("2b", "4b", "8b")}
+
+
+def work_of(shape: ModelShape, card: Card, count: int = 200) -> Work:
+    """`count` rows of ten 640x352 frames for a base of this shape."""
+    return Work(
+        shape=shape,
+        sizes=(TEN_FRAMES,) * count,
+        rows=count,
+        dtype="bfloat16" if card.bf16 else "float16",
+        quantized=True,
+        fused=True,
+        branches=None,
+    )
+
+
+def plan_for(recipe: Recipe, shape: ModelShape, card: Card) -> Plan:
+    return decide(recipe, recipe.model.base, work_of(shape, card), card, "why")
+
+
+# What is counted
+
+
+def test_published_sizes_have_their_parameters_and_the_2b_recipe_trains_34_865_152(shapes) -> None:
+    assert shapes["2b"].base == 2_127_532_032
+    assert shapes["2b"].visual == 406_957_056
+    assert {size: shape.adapter for size, shape in shapes.items()} == {
+        "2b": 34_865_152,
+        "4b": 66_060_288,
+        "8b": 87_293_952,
+    }
+
+
+def test_4_bit_weights_take_the_bytes_that_bitsandbytes_makes_of_them() -> None:
+    model = load_base(Model(quantization="nf4"), max_pixels=6144, device=torch.device("cpu")).model
+    seen = 0
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":
+            state = module.weight.quant_state
+            tables = [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
+            held = module.weight.nbytes + sum(table.nbytes for table in tables)
+            assert nf4_bytes(module.in_features * module.out_features) == held
+            seen += 1
+    assert seen == 7 * 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_layer_keeps_what_the_count_says_and_multiplies_what_it_says(dtype: str) -> None:
+    loaded = load_base(Model(dtype=dtype), max_pixels=6144, device=torch.device("cpu"))  # type: ignore[arg-type]
+    config = peft.LoraConfig(r=8, target_modules=list(LANGUAGE_LINEARS))
+    model = peft.get_peft_model(loaded.model, config).train()
+    fuse(model, dense=True, compiled=False, dtype=loaded.dtype)
+    language = model.get_base_model().model.language_model
+    fused, clips, width = language.fused, 2, language.config.hidden_size
+    shape = shape_of(loaded.model.config, 8, LANGUAGE_LINEARS)
+    flops = {}
+
+    def kept(tokens: int, share: bool) -> int:
+        """Bytes that autograd saves of one layer, without its weights and, in half precision, its input."""
+        hidden = torch.randn(clips, tokens, width, dtype=loaded.dtype).requires_grad_()
+        places = torch.arange(tokens).view(1, 1, -1).expand(3, clips, -1)
+        cos, sin = (one.unsqueeze(2) for one in language.rotary_emb(hidden, places))
+        ours = [cos, sin, *fused.norms[0], *(tensor for group in fused.groups[0] for tensor in group)]
+        weights = {tensor.untyped_storage().data_ptr() for tensor in ours}
+        seen: dict[int, torch.UntypedStorage] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                seen[storage.data_ptr()] = storage
+            return tensor
+
+        spec = fused.spec._replace(share=share)
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            FlopCounterMode(display=False) as forward,
+        ):
+            out = fused.forward(hidden, cos, sin, None, spec, fused.norms[0], fused.groups[0])
+        with FlopCounterMode(display=False) as backward:
+            out.sum().backward()
+        flops[tokens] = forward.get_total_flops() + backward.get_total_flops()
+        return sum(storage.nbytes() for storage in seen.values())
+
+    for share in (True, False):
+        # The difference of two lengths leaves out what does not grow with them.
+        counted = (kept(192, share) - kept(64, share)) / (clips * 128)
+        compute = Compute(loaded.dtype.itemsize, flash=share)
+        assert kept_bytes(shape, compute) == pytest.approx(counted, rel=0.03)
+
+    # Attention on a CPU is not among torch's counted operations, so it is left out here, too.
+    one = shape._replace(layers=1, linears=shape.linears[:7], adapter=shape.adapter // 6, heads=0)
+    batch = [SampleSize(192, 0, 0, 0, 32, 32)] * clips
+    expected = batch_flops(one, batch, checkpointing=False).language
+    assert expected == pytest.approx(flops[192], rel=0.05)
+
+
+def test_the_terms_add_up_and_every_trade_goes_the_right_way(shapes) -> None:
+    shape, sizes = shapes["2b"], [TEN_FRAMES] * 64
+    plain = Setting(2, 8, checkpointing=True, dense=False, compiled=False)
+    found = predict(shape, sizes, plain, HALF)
+    assert sum(term.bytes for term in found.terms) == pytest.approx(found.peak)
+    assert found.needed > found.peak > found.vision_moment
+
+    def peak(**changes: Any) -> float:
+        return predict(shape, sizes, plain._replace(**changes), HALF).peak
+
+    assert peak(checkpointing=False) > peak(batch_size=4, accumulation=4) > peak()
+    assert peak(dense=True) - peak() == pytest.approx(2 * shape.linear_parameters, rel=0.1)
+    fewer = predict(shape, [with_frames(TEN_FRAMES, 4)] * 64, plain, HALF)
+    assert fewer.peak < found.peak
+
+
+def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder: Path) -> None:
+    from roadscribe.model.encode import sample_tokens
+
+    processor = load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)
+    row = make_row(0)
+
+    def tokens(frames: int) -> int:
+        return sample_tokens(processor, row["prompt"], row["completion"], [(96, 64)] * frames)
+
+    ten = SampleSize(tokens(10), 60, 30, 10, 96, 64)
+    assert with_frames(ten, 3).tokens == tokens(3)
+
+
+# What is decided
+
+
+def test_the_t4_recipe_fits_a_t4_and_stays_under_ten_gib(shapes) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml")
+    found = plan_for(recipe, shapes["2b"], CARDS["t4"])
+    assert found.fits and found.work.dtype == "float16"
+    assert found.asked.prediction.needed < 10 * GIB
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "card"),
+    [
+        ("gpu-qwen3-vl-2b", "2b", "a100-80"),
+        ("gpu-qwen3-vl-2b", "2b", "h200"),
+        ("gpu-qwen3-vl-4b", "4b", "a100-80"),
+        ("gpu-qwen3-vl-8b", "8b", "a100-80"),
+        ("gpu-qwen3-vl-8b", "8b", "h200"),
+    ],
+)
+def test_recipes_fit_the_cards_that_they_name(shapes, name: str, size: str, card: str) -> None:
+    assert plan_for(load_recipe(ROOT / "recipes" / f"{name}.yaml"), shapes[size], CARDS[card]).fits
+
+
+def test_8b_without_checkpointing_does_not_fit_a_t4_and_the_named_setting_does(shapes) -> None:
+    recipe = ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml"
+    found = plan_for(load_recipe(recipe, ["train.gradient_checkpointing=false"]), shapes["8b"], CARDS["t4"])
+    assert not found.fits
+    line = cannot_fit(found)
+    assert "does not fit on T4" in line
+    flags = shlex.split(line[line.index("--set") : line.rindex("(")])
+    overrides = ["train.gradient_checkpointing=false", *(flag for flag in flags if flag != "--set")]
+    again = plan_for(load_recipe(recipe, overrides), shapes["8b"], CARDS["t4"])
+    assert again.fits
+    train = again.asked.train
+    assert train.batch_size * train.gradient_accumulation == 16
+
+
+def test_where_no_setting_helps_fewer_or_smaller_frames_are_named_that_do(shapes) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml")
+    small = CARDS["t4"]._replace(memory_gib=11.6)
+    found = plan_for(recipe, shapes["8b"], small)
+    assert not found.fits and found.chosen is None
+    named = [way.overrides[-1] for way in found.ways]
+    assert [name.split("=")[0] for name in named] == ["footage.frames", "footage.max_pixels"]
+    frames = int(named[0].split("=")[1])
+    work = work_of(shapes["8b"], small)._replace(sizes=(with_frames(TEN_FRAMES, frames),) * 200)
+    overrides = [one for one in found.ways[0].overrides if one.startswith("train.")]
+    train = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml", overrides).train
+    assert candidate(train, work, small).fits(small)
+
+
+def test_a_card_smaller_than_the_weights_is_told_so(shapes) -> None:
+    found = plan_for(load_recipe(None), shapes["8b"], CARDS["t4"]._replace(memory_gib=6))
+    assert not found.ways and "smaller base or a larger card" in cannot_fit(found)
+
+
+def test_a_proposal_keeps_the_effective_batch_fits_with_room_and_is_faster(shapes) -> None:
+    recipe = load_recipe(None)
+    clips = recipe.train.batch_size * recipe.train.gradient_accumulation
+    assert all(one.batch_size * one.gradient_accumulation == clips for one in settings_of(recipe.train))
+    for card in CARDS.values():
+        found = plan_for(recipe, shapes["2b"], card)
+        assert found.chosen is not None and found.chosen.fits(card)
+        assert found.chosen.duration.seconds <= found.asked.duration.seconds
+        reasons = {one.what: one for one in found.decisions}
+        assert {"dtype", "attention", "micro-batch", "checkpointing"} <= reasons.keys()
+        assert all(one.reason for one in found.decisions)
+    roomy = plan_for(recipe, shapes["2b"], CARDS["h200"])
+    assert not roomy.chosen.setting.checkpointing
+
+
+def test_time_grows_with_work_and_says_what_it_rests_on(shapes) -> None:
+    shape, setting = shapes["2b"], Setting(2, 8, True, True, False)
+    fast, slow = (card_speed(CARDS[key], compiled=False) for key in ("h200", "t4"))
+    assert "H200" in fast.basis and "not measured" in slow.basis
+
+    def seconds(speed: Any = fast, rows: int = 64, **changes: Any) -> float:
+        return duration(shape, [TEN_FRAMES] * rows, setting._replace(**changes), speed, 1.0, 0).seconds
+
+    assert seconds(rows=128) == pytest.approx(2 * seconds())
+    assert seconds(slow) > 5 * seconds()
+    assert seconds(checkpointing=False) < seconds() < seconds(dense=False)
+    assert card_speed(card_like("Some Card", 24, (8, 6)), compiled=False) is None
+
+
+def test_a_card_in_the_machine_is_known_by_its_name_and_memory() -> None:
+    assert card_like("NVIDIA A100-SXM4-80GB", 79.2, (8, 0)).key == "a100-80"
+    assert card_like("NVIDIA A100-PCIE-40GB", 39.5, (8, 0)).key == "a100"
+    assert card_like("Tesla T4", 14.7, (7, 5)) == CARDS["t4"]._replace(memory_gib=14.7)
+    assert card_like("NVIDIA L40S", 44.5, (8, 9)).peak_tflops is None
+
+
+# The command
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Run the command line in this process; exit code, stdout and stderr."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["roadscribe", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(end.value.code or 0), out, err
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def recipe_file(tiny_folder: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"model: {{base: {tiny_folder}}}\nfootage: {{frames: 2, max_pixels: 6144}}\n")
+    return path
+
+
+def test_plan_prints_terms_that_sum_and_loads_no_weights(
+    command, recipe_file, eight_rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("weights were loaded")
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", refuse)
+    arguments = ("plan", "--recipe", recipe_file, "--data", eight_rows, "--card", "t4")
+    code, out, _ = command(*arguments)
+    assert code == 0
+    assert re.search(r"^  needed +\d+\.\d\d GiB  of 14\.6 GiB$", out, re.MULTILINE)
+    code, out, _ = command(*arguments, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["fits"]
+    asked = found["asked"]
+    assert sum(asked["terms_gib"].values()) == pytest.approx(asked["peak_gib"], abs=2e-3)
+    assert found["dataset"]["rows"] == 8 and len(found["dataset"]["tokens"]) == 8
+    assert found["dataset"]["visual_tokens"] == 8 * 2 * 6
+
+
+def test_plan_counts_answers_that_share_a_clip_once(command, recipe_file, tmp_path) -> None:
+    same = [make_row(0, clip_id="one", completion=make_row(index)["completion"]) for index in range(4)]
+    folder = save_rows(tmp_path / "shared", same)
+    code, out, _ = command("plan", folder, "--recipe", recipe_file, "--card", "a100", "--json")
+    shared = json.loads(out)
+    assert code == 0 and shared["dataset"]["sequences"] == 1 and shared["dataset"]["visual_tokens"] == 12
+    code, out, _ = command(
+        *("plan", folder, "--recipe", recipe_file, "--card", "a100", "--json"),
+        *("--set", "train.shared_prefix=false"),
+    )
+    assert json.loads(out)["dataset"]["sequences"] == 4
+
+
+def test_a_run_that_cannot_fit_ends_with_1_and_one_line(
+    command, recipe_file, eight_rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CARDS, "t4", CARDS["t4"]._replace(memory_gib=0.3))
+    code, out, err = command("plan", "--recipe", recipe_file, "--data", eight_rows, "--card", "t4")
+    assert code == 1 and "needed" in out
+    lines = [line for line in err.splitlines() if line.startswith("roadscribe: ")]
+    assert len(lines) == 1 and "does not fit on T4" in lines[0] and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--card", "t5"), "t4, l4, a100"),
+        (("--card", "t4", "extra-folder"), "give one dataset"),
+        (("--card", "t4", "--set", "footage.frames=3"), "footage.frames=3"),
+        (("--card", "t4", "--set", "model.dtype=bfloat16"), "does not compute bfloat16"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_says_what_to_do(
+    command, recipe_file, eight_rows, arguments: tuple[str, ...], says: str
+) -> None:
+    code, _, err = command("plan", "--recipe", recipe_file, "--data", eight_rows, *arguments)
+    assert code == 2 and says in err and "Traceback" not in err
+
+
+def test_without_a_card_in_the_machine_one_must_be_named(
+    command, recipe_file, eight_rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, err = command("plan", eight_rows, "--recipe", recipe_file)
+    assert code == 2 and "--card" in err
