@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,3 +28,46 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_processor(folder, tokenizer)
     build_model(tokenizer, seed=0).save_pretrained(folder)
     return folder
+
+
+class SmallRun(NamedTuple):
+    """One walk from footage to adapter, as the stages themselves made it."""
+
+    clips: Path
+    dataset: Path
+    adapter: Path
+
+
+@pytest.fixture(scope="session")
+def small_run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Eight simulated drives, their dataset (train and test), and an adapter of two steps on the untrained base."""
+    from roadscribe.annotate.annotate import annotate
+    from roadscribe.curate.curate import curate
+    from roadscribe.footage.collect import collect
+    from roadscribe.recipe import load_recipe
+    from roadscribe.simulator import write_drives
+    from roadscribe.train.train import train
+
+    folder = tmp_path_factory.mktemp("small-run")
+    recipe = load_recipe(
+        None,
+        [
+            f"model.base={tiny_folder}",
+            "footage.frames=2",
+            "footage.max_pixels=6144",
+            "curate.test_share=0.25",
+            "lora.r=4",
+            "train.max_steps=2",
+            "train.batch_size=2",
+            "train.gradient_accumulation=1",
+            "train.gradient_checkpointing=false",
+            "train.learning_rate=2e-2",
+            "train.logging_steps=1",
+        ],
+    )
+    write_drives(range(8), folder / "drives", seconds=1.0)
+    collect([folder / "drives"], folder / "clips", recipe)
+    annotate(recipe, folder / "clips", folder / "raw")
+    curate(recipe, folder / "raw", folder / "clips", folder / "dataset")
+    train(recipe, folder / "dataset", folder / "adapter")
+    return SmallRun(folder / "clips", folder / "dataset", folder / "adapter")

@@ -62,6 +62,8 @@ def test_help_imports_none_of_the_heavy_libraries():
         (["curate", "nowhere", "--out", "dataset"], "nowhere"),
         (["train", "nowhere", "--out", "adapter"], "nowhere"),
         (["evaluate", "nowhere", "--out", "scorecard"], "nowhere"),
+        (["export", "nowhere", "--out", "model"], "nowhere"),
+        (["publish", "nowhere", "--to", "anna/drives"], "nowhere"),
         (["demo", "--out", "demo", "--set", "train.epoch=2"], "epochs"),
         (["demo", "--out", "demo", "--set", "train.epochs=many"], "train.epochs"),
         (["demo", "--out", "demo", "--set", "train.epochs"], "section.key=value"),

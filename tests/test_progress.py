@@ -51,6 +51,36 @@ def test_slow_work_counts_seconds_a_piece(monkeypatch: pytest.MonkeyPatch) -> No
     assert log.getvalue().splitlines()[0] == "training: 2/100, 45.0 s each, 1:13:30 left"
 
 
+def test_what_an_earlier_run_did_counts_but_not_towards_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now_s)
+    log = io.StringIO()
+    with progress(100, "training", already=90, stream=log) as advance:
+        for _ in range(10):
+            now_s += 6.0
+            advance()
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "training: 91/100, 6.0 s each, 54 s left"
+    assert lines[-1] == "training: 100 done, 10 of them in 1:00, 6.0 s each"
+
+
+def test_by_note_a_log_gets_a_line_a_note_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now_s)
+    log = io.StringIO()
+    with progress(4, "training", by_note=True, stream=log) as advance:
+        for step in (1, 2, 3, 4):
+            now_s += 60.0
+            advance(1, "an old note")
+            if step % 2 == 0:
+                advance(0, f"loss {step}")
+    assert log.getvalue().splitlines() == [
+        "training: 2/4, 60.0 s each, 2:00 left, loss 2",
+        "training: 4/4, 60.0 s each, 0.0 s left, loss 4",
+        "training: 4 done in 4:00, 60.0 s each",
+    ]
+
+
 def test_work_that_breaks_off_is_not_called_done() -> None:
     log = io.StringIO()
     with pytest.raises(KeyboardInterrupt), progress(5, "sampling", stream=log) as advance:

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 import typer.exceptions
 
-from roadscribe.errors import InputError, RoadscribeError
+from roadscribe.errors import InputError, RoadscribeError, WorkError
+from roadscribe.progress import speaks
 
 if TYPE_CHECKING:
+    from roadscribe.annotate.annotate import LocalTeacher
     from roadscribe.recipe import Recipe
 
 app = typer.Typer(
@@ -33,6 +36,8 @@ app = typer.Typer(
 
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
+SAY_FIRST_S = 3.0
+"""What the other processes of a launch leave to the first for saying what is wrong."""
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what this stage makes.", metavar="DIR")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML).", metavar="FILE")]
@@ -117,35 +122,150 @@ def simulate(
 @app.command()
 def collect(
     footage: Annotated[
-        list[Path], typer.Argument(help="Videos, folders of videos, or a drives.jsonl manifest.")
+        list[Path],
+        typer.Argument(help="Videos, folders of videos (BDD100K as unpacked, too), or manifests (*.jsonl)."),
     ],
     out: Out,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="What a clip shows: `whole` video, `end:SECONDS` (up to there), or `label` (up to the moment "
+            "the video's labels belong to; 10 s on BDD100K). Short for footage.end_s and footage.ends_at.",
+            metavar="WINDOW",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that a manifest's paths are relative to; default: its own.", metavar="DIR"),
+    ] = None,
+    telemetry: Annotated[
+        Path | None,
+        typer.Option(help="CSV of time and speed for the one video given.", metavar="FILE"),
+    ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Sample a fixed number of frames from each video: footage becomes clips."""
+    """Sample a fixed number of frames from each video, with what is known of it: footage becomes clips."""
     from roadscribe.footage.collect import collect as run
+    from roadscribe.footage.windows import window_overrides
 
-    _done(run(footage, out, _recipe(recipe, overrides), resume=resume, overwrite=overwrite), as_json)
+    options = _recipe(recipe, [*(overrides or ()), *window_overrides(window)])
+    _done(
+        run(footage, out, options, root=root, telemetry=telemetry, resume=resume, overwrite=overwrite),
+        as_json,
+    )
 
 
 @app.command()
 def annotate(
     clips: Annotated[Path, typer.Argument(help="The folder that `collect` wrote.")],
     out: Out,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="The address of an OpenAI-compatible endpoint (https://host/v1), a local model (hub id, model "
+            "folder, adapter folder), or simulated. [dim]Default: simulated.[/]",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model's name at the endpoint.", metavar="NAME")
+    ] = None,
+    questions: Annotated[
+        str | None, typer.Option(help="Questions of your own, one a line, beside the report.", metavar="FILE")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Spend at most this much, in the unit of the prices in the recipe.")
+    ] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(help="Send at most so many requests, retries included.")
+    ] = None,
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Resume, and ask once more what got no answer.")
+    ] = False,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Have a teacher write a raw answer for every clip."""
+    """Have a teacher write a raw answer for every clip. An API key is read from ROADSCRIBE_API_KEY."""
     from roadscribe.annotate.annotate import annotate as run
 
-    _done(run(_recipe(recipe, overrides), clips, out, resume=resume, overwrite=overwrite), as_json)
+    options = {
+        "teacher": teacher,
+        "model": model,
+        "questions_file": questions,
+        "max_cost": max_cost,
+        "max_requests": max_requests,
+    }
+    # JSON is YAML, and quotes keep a model that is called "1.5" a name.
+    given = [f"annotate.{key}={json.dumps(value)}" for key, value in options.items() if value is not None]
+    done = run(
+        _recipe(recipe, [*(overrides or ()), *given]),
+        clips,
+        out,
+        resume=resume,
+        overwrite=overwrite,
+        retry_dead=retry_dead,
+        open_local=_local_teacher,
+    )
+    _done(done, as_json)
+
+
+def _local_teacher(recipe: Recipe, clips: Path) -> tuple[LocalTeacher, int]:
+    """Load the recipe's local teacher; the engine is imported for nothing else."""
+    from roadscribe.infer.teacher import open_teacher
+
+    return open_teacher(recipe, clips)
+
+
+@app.command("import")
+def import_answers(
+    file: Annotated[
+        Path, typer.Argument(help="BDD-X's CSV, DriveLM's JSON, LingoQA's table, or the original JSON.")
+    ],
+    out: Out,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="bddx, drivelm, lingoqa or original; default: told from the content.",
+            metavar="NAME",
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="Where the videos lie, in subfolders too; others are left out.", metavar="DIR"),
+    ] = None,
+    max_questions: Annotated[
+        int | None, typer.Option(min=1, help="At most so many questions a clip.")
+    ] = None,
+    all_answers: Annotated[
+        bool, typer.Option("--all-answers", help="Keep every answer to one question; else the first.")
+    ] = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Bring in answers that others published: raw answers to curate, and what to collect for them."""
+    from roadscribe.curate.importers.import_file import import_file
+
+    _done(
+        import_file(
+            file,
+            out,
+            form=form,
+            videos=videos,
+            max_questions=max_questions,
+            all_answers=all_answers,
+            resume=resume,
+            overwrite=overwrite,
+        ),
+        as_json,
+    )
 
 
 @app.command()
@@ -168,6 +288,40 @@ def curate(
 
 
 @app.command()
+def plan(
+    dataset: Annotated[Path | None, typer.Argument(help="The folder that `curate` wrote.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The same, as an option.", metavar="DIR")
+    ] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            help="t4, l4, a100, a100-80, h100 or h200; default: the card in this machine.", metavar="CARD"
+        ),
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a fine-tuning run fits a card and how long it takes, before any weight is loaded."""
+    options = _recipe(recipe, overrides)
+    if (folder := dataset or data) is None or (dataset and data):
+        raise InputError("plan: give one dataset, as an argument or with --data")
+    _require_folder(folder, "curate")
+    from roadscribe.train.cards import named_card, present_card
+
+    hardware = named_card(card) if card else present_card()
+    from roadscribe.train.plan import as_json as plan_json
+    from roadscribe.train.plan import as_text, cannot_fit
+    from roadscribe.train.plan import plan as run
+
+    found = run(options, folder, hardware)
+    print(json.dumps(plan_json(found)) if as_json else as_text(found))
+    if not found.fits:
+        raise WorkError(cannot_fit(found))
+
+
+@app.command()
 def train(
     dataset: Annotated[Path, typer.Argument(help="The folder that `curate` wrote.")],
     out: Out,
@@ -181,7 +335,9 @@ def train(
     _require_folder(dataset, "curate")
     from roadscribe.train.train import train as run
 
-    _done(run(_recipe(recipe, overrides), dataset, out, resume=resume, overwrite=overwrite), as_json)
+    done = run(_recipe(recipe, overrides), dataset, out, resume=resume, overwrite=overwrite)
+    if speaks():
+        _done(done, as_json)
 
 
 @app.command()
@@ -241,6 +397,102 @@ def describe(
 
 
 @app.command()
+def export(
+    adapter: Annotated[Path, typer.Argument(help="The folder that `train` wrote.")],
+    out: Out,
+    scorecard: Annotated[
+        Path | None, typer.Option(help="What `evaluate` wrote about it, for the model card.", metavar="DIR")
+    ] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="Clips to compare reports on; default: a few simulated drives.", metavar="DIR"),
+    ] = None,
+    compare: Annotated[int, typer.Option(min=1, help="Compare on at most so many clips.")] = 16,
+    dataset: Annotated[
+        Path | None, typer.Option(help="What it was trained on, for the model card.", metavar="DIR")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Where the base lies now, if it moved.", metavar="DIR|ID")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Licence for the model card.", metavar="SPDX")
+    ] = None,
+    recipe: RecipeFile = None,
+    overrides: Overrides = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Merge an adapter into its 16-bit base, read the result back and compare it with the adapter."""
+    _require_folder(adapter, "train")
+    from roadscribe.export.export import export as run
+
+    done = run(
+        _recipe(recipe, overrides),
+        adapter,
+        out,
+        base=base,
+        clips=clips,
+        compared=compare,
+        scorecard=scorecard,
+        dataset=dataset,
+        licence=licence,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _done(done, as_json)
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="What `curate`, `train` or `export` wrote.")],
+    to: Annotated[str, typer.Option("--to", help="Where to on the hub.", metavar="OWNER/NAME")],
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Who may see it, if it is created now.")
+    ] = True,
+    tag: Annotated[
+        str | None, typer.Option(help="Name of this version; default: the next of v1, v2, ...")
+    ] = None,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    scorecard: Annotated[
+        Path | None, typer.Option(help="What `evaluate` wrote about the adapter.", metavar="DIR")
+    ] = None,
+    without_scorecard: Annotated[
+        bool, typer.Option("--without-scorecard", help="The card says that nothing was measured.")
+    ] = False,
+    dataset: Annotated[
+        Path | None, typer.Option(help="What the adapter was trained on, for its card.", metavar="DIR")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Licence for the card.", metavar="SPDX")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there and no tag keeps.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Send a dataset, an adapter or a merged model to the Hugging Face Hub, under a version tag."""
+    _require_folder(folder, "curate`, `train` or `export")
+    from roadscribe.hub.bundle import CardInputs
+    from roadscribe.hub.publish import publish as run
+    from roadscribe.hub.publish import render
+
+    inputs = CardInputs(licence, scorecard, dataset, without_scorecard)
+    result = run(
+        folder,
+        to,
+        private=private,
+        tag=tag,
+        message=message,
+        inputs=inputs,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    print(json.dumps(result) if as_json else render(result))
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what on this machine would hurt a run, and how to mend it."""
     from roadscribe.doctor import doctor as run
@@ -249,8 +501,12 @@ def doctor(as_json: Json = False) -> None:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then leave."""
-    print(f"roadscribe: {' '.join(message.split())}", file=sys.stderr)
+    """One line on stderr, then leave; of several processes only the first says it."""
+    if speaks():
+        print(f"roadscribe: {' '.join(message.split())}", file=sys.stderr)
+    else:
+        # A launcher ends all as soon as one has left, and the first shall have said why.
+        time.sleep(SAY_FIRST_S)
     raise SystemExit(code)
 
 

@@ -19,32 +19,41 @@ class Advance(Protocol):
     def __call__(self, n: int = 1, note: str = "") -> None: ...
 
 
+def speaks() -> bool:
+    """Whether this process is to be heard: of several that a launcher started together only the first is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(message: str, *, stream: TextIO | None = None) -> None:
     """Print one line on stderr; line breaks inside the message become spaces."""
     print(" ".join(message.split()), file=stream or sys.stderr, flush=True)
 
 
 @contextmanager
-def progress(total: int, what: str, *, stream: TextIO | None = None) -> Iterator[Advance]:
+def progress(
+    total: int, what: str, *, already: int = 0, by_note: bool = False, stream: TextIO | None = None
+) -> Iterator[Advance]:
     """Show how far a piece of work is while the block runs, and how long it took when it ends.
 
     Args:
         total: how many there are to do.
         what: the work in a few words, for example "sampling frames".
+        already: how many of them an earlier run has done; they count, but not towards the speed.
+        by_note: where stderr is no terminal, print a line for each ``advance(0, note)``, and only then.
         stream: where to; stderr when not given.
 
     Yields:
         ``advance(n=1, note="")``, to call whenever n more are done.
     """
     out = stream or sys.stderr
-    count = _Count(total, what)
+    count = _Count(total, what, already)
     try:
         # Rich draws nothing sensible on a terminal that cannot move its cursor.
         if out.isatty() and os.environ.get("TERM", "dumb") != "dumb":
             with _bar(count, out) as advance:
                 yield advance
         else:
-            yield _lines(count, out)
+            yield _lines(count, out, by_note)
     finally:
         say(count.ended(), stream=out)
 
@@ -52,8 +61,8 @@ def progress(total: int, what: str, *, stream: TextIO | None = None) -> Iterator
 class _Count:
     """How many are done, since when, and how that reads."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self.total, self.what, self.done = total, what, 0
+    def __init__(self, total: int, what: str, already: int) -> None:
+        self.total, self.what, self.done, self.already = total, what, already, already
         self.begun = time.monotonic()
 
     def spent_s(self) -> float:
@@ -61,26 +70,26 @@ class _Count:
 
     def rate(self) -> str:
         spent = self.spent_s()
-        if not self.done or spent <= 0:
+        if self.done <= self.already or spent <= 0:
             return ""
-        per_second = self.done / spent
+        per_second = (self.done - self.already) / spent
         return f"{per_second:.1f}/s" if per_second >= 1 else f"{1 / per_second:.1f} s each"
 
     def left(self) -> str:
-        if not self.done:
+        if self.done <= self.already:
             return ""
-        return f"{clock(self.spent_s() / self.done * max(0, self.total - self.done))} left"
+        each_s = self.spent_s() / (self.done - self.already)
+        return f"{clock(each_s * max(0, self.total - self.done))} left"
 
     def running(self, note: str) -> str:
         parts = [f"{self.what}: {self.done}/{self.total}", self.rate(), self.left(), note]
         return ", ".join(part for part in parts if part)
 
     def ended(self) -> str:
-        how = (
-            f"{self.done} done in"
-            if self.done >= self.total
-            else f"stopped at {self.done}/{self.total} after"
-        )
+        done = f"{self.done} done"
+        if self.already:
+            done += f", {self.done - self.already} of them"
+        how = f"{done} in" if self.done >= self.total else f"stopped at {self.done}/{self.total} after"
         rate = f", {self.rate()}" if self.rate() else ""
         return f"{self.what}: {how} {clock(self.spent_s())}{rate}"
 
@@ -98,7 +107,7 @@ def _bar(count: _Count, out: TextIO) -> Iterator[Advance]:
     )
     # The bar vanishes at the end; the line with the total time takes its place.
     with Progress(*columns, console=Console(file=out), transient=True) as bar:
-        task = bar.add_task(count.what, total=count.total, beside="")
+        task = bar.add_task(count.what, total=count.total, completed=count.done, beside="")
 
         def advance(n: int = 1, note: str = "") -> None:
             count.done += n
@@ -108,14 +117,17 @@ def _bar(count: _Count, out: TextIO) -> Iterator[Advance]:
         yield advance
 
 
-def _lines(count: _Count, out: TextIO) -> Advance:
+def _lines(count: _Count, out: TextIO, by_note: bool) -> Advance:
     last_s = 0.0
 
     def advance(n: int = 1, note: str = "") -> None:
         nonlocal last_s
         count.done += n
         now_s = count.spent_s()
-        if count.done < count.total and now_s - last_s >= LINE_EVERY_S:
+        if by_note:
+            if n == 0 and note:
+                say(count.running(note), stream=out)
+        elif count.done < count.total and now_s - last_s >= LINE_EVERY_S:
             last_s = now_s
             say(count.running(note), stream=out)
 

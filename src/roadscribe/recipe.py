@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from roadscribe.errors import InputError
 
@@ -37,6 +37,9 @@ class Footage(_Section):
     """Length of the window in seconds, ending at `end_s`; None takes the whole video."""
     end_s: float | None = Field(default=None, gt=0)
     """The moment the report speaks of, in seconds from the video's start; None is the video's end."""
+    ends_at: Literal["time", "label"] = "time"
+    """`time`: at `end_s`; `label`: at the moment each video's labels belong to (10 s on BDD100K), so that the
+    truth beside a clip is that of its last frame. Videos without one are left out and listed."""
     max_pixels: int = Field(default=640 * 352, ge=32 * 32, le=4096 * 4096)
     """Upper bound of width x height of a frame; sides are multiples of 32, the aspect is kept."""
     jpeg_quality: int = Field(default=90, ge=50, le=100)
@@ -44,15 +47,75 @@ class Footage(_Section):
     max_file_mb: int = Field(default=4096, ge=1)
     """Files larger than this are refused."""
 
+    @model_validator(mode="after")
+    def _check_window(self) -> Footage:
+        if self.ends_at == "label" and self.end_s is not None:
+            raise ValueError("ends_at=label finds the end by itself; leave end_s out")
+        if self.ends_at == "label" and self.rule == "start":
+            raise ValueError(
+                "the rule `start` never shows a window's end, so ends_at=label needs rule=history"
+            )
+        return self
+
 
 class Annotate(_Section):
-    """Who writes the raw answers."""
+    """Who writes the raw answers, to which questions, and what that may cost."""
 
-    teacher: Literal["simulated"] = "simulated"
-    """`simulated` writes from the simulator's truth, with the mess of real teachers mixed in."""
+    teacher: str = Field(default="simulated", min_length=1, max_length=1000)
+    """`simulated` writes from the simulator's truth, with the mess of real teachers mixed in; `https://.../v1`
+    is an OpenAI-compatible endpoint; anything else a local model: hub id, model folder or adapter folder."""
+    model: str | None = Field(default=None, min_length=1, max_length=400)
+    """Endpoint only: the model's name there."""
+
+    report: bool = True
+    """Ask for the driving report (the standard prompt)."""
+    questions: tuple[str, ...] = Field(default=(), max_length=1000)
+    """Questions of your own, each asked about every clip in these very words."""
+    questions_file: str | None = Field(default=None, min_length=1)
+    """More of them in a file: YAML (a list of texts), or plain text with one question a line."""
+    max_questions: int | None = Field(default=None, ge=1)
+    """At most so many questions a video, over all its clips; what is left out is listed in left_out.jsonl."""
+
+    max_tokens: int = Field(default=1024, ge=16, le=131_072)
+    """New tokens an answer; one that needs more is cut off, kept as it is and marked `length`."""
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Endpoint only: what the endpoint calls that limit; OpenAI's newer models want the second."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Endpoint only: sampling temperature; None leaves it to the endpoint."""
+    json_schema: bool = False
+    """Endpoint only: ask for the report as JSON by its schema (`response_format`)."""
+
+    concurrency: int = Field(default=8, ge=1, le=1024)
+    """Endpoint only, as all below down to the prices: requests under way at once."""
+    timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    """Longest wait for one whole answer, in seconds; then the request is tried again."""
+    attempts: int = Field(default=6, ge=1, le=100)
+    """Requests a question before it becomes a dead letter."""
+    backoff_s: float = Field(default=1.0, gt=0, le=600)
+    """The n-th retry waits a random time up to this times 2^(n-1), in seconds..."""
+    backoff_max_s: float = Field(default=60.0, gt=0, le=3600)
+    """...and up to this."""
+    retry_after_max_s: float = Field(default=600.0, gt=0, le=86_400)
+    """A teacher that asks (`Retry-After`) for a longer wait than this, in seconds, ends the run."""
+    give_up_after: int = Field(default=20, ge=1)
+    """Dead letters in a row, with no answer between them, that end the run."""
+    key_over_http: bool = False
+    """Send the API key without encryption to a host that is not this machine."""
+    max_requests: int | None = Field(default=None, ge=0)
+    """Requests in all, retries and earlier runs of the same artifact included."""
+    max_cost: float | None = Field(default=None, ge=0)
+    """Money in all, in the unit of the prices; the run ends before a request could exceed it."""
+    price_input: float | None = Field(default=None, ge=0)
+    """Price of a million input tokens, images included."""
+    price_output: float | None = Field(default=None, ge=0)
+    """Price of a million output tokens."""
+    image_tokens: int = Field(default=1500, ge=1, le=100_000)
+    """Upper bound of the input tokens one image costs, for the budget only; see docs/teachers.md."""
+
     error_rate: float = Field(default=0.0, ge=0, le=1)
     """Simulated teacher only: the share of answers that carry one wrong value."""
     seed: int = 0
+    """Simulated teacher only."""
 
 
 class Curate(_Section):
@@ -94,8 +157,13 @@ class Train(_Section):
     max_steps: int = Field(default=-1, ge=-1)
     """Stop after this many optimizer steps; -1 lets `epochs` decide."""
     batch_size: int = Field(default=2, ge=1)
-    """Clips in one forward pass."""
+    """Clips in one forward pass of each process."""
     gradient_accumulation: int = Field(default=8, ge=1)
+    """Passes of each process in one optimizer step, which so sees `batch_size * gradient_accumulation * processes`
+    rows: with twice the cards, halve it to learn the same."""
+    shared_prefix: bool = True
+    """Where several rows ask about one clip, read the clip once for all of them: the same gradients, faster. A
+    step keeps about `batch_size * gradient_accumulation` rows, so it takes fewer clips."""
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
@@ -103,12 +171,39 @@ class Train(_Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    dense_weights: bool | Literal["auto"] = "auto"
+    """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes a weight."""
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the layers on a card: about a minute once, then a third faster."""
+    workers: int | None = Field(default=None, ge=0, le=64)
+    """Processes that decode frames; None takes up to 8 on a card and none on a CPU."""
     max_length: int = Field(default=8192, ge=64)
     """Tokens a sample; a longer sample is an error, never cut."""
     save_steps: int = Field(default=50, ge=1)
     """A checkpoint that `--resume` can go on from, every so many steps."""
     logging_steps: int = Field(default=5, ge=1)
+    eval_steps: int = Field(default=0, ge=0)
+    """Every so many optimizer steps, and after the last, write reports on held-out clips; 0 never does."""
+    eval_clips: int = Field(default=8, ge=1, le=1000)
+    """Held-out clips to write about. More make the measure steadier and cost their generation each time."""
+    eval_split: Literal["validation", "test"] = "validation"
+    """The dataset's split that they come from."""
+    eval_grammar: bool = False
+    """Write them under the grammar: much faster early on, but then every finished report holds the schema."""
+    best_by: Literal["field_accuracy", "schema_then_accuracy"] = "field_accuracy"
+    """What makes a step the best: right values, or reports that hold the schema, and then right values."""
+    keep: Literal["last", "best"] = "last"
+    """Which adapter a run leaves: the last step's, or that of the best step looked at (needs `eval_steps`)."""
+    report_to: tuple[str, ...] = ()
+    """Boards to log to as well, for example `tensorboard`; a name, or a list of names."""
+    read_back: Literal["process", "same"] = "process"
+    """Where the finished adapter is read back and compared: a fresh process (ten seconds more), or this one."""
     seed: int = 0
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class Infer(_Section):
