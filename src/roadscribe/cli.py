@@ -40,6 +40,8 @@ SAY_FIRST_S = 3.0
 """What the other processes of a launch leave to the first for saying what is wrong."""
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for what this stage makes.", metavar="DIR")]
+Dataset = Annotated[Path | None, typer.Argument(help="The folder that `curate` wrote.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The same, as an option.", metavar="DIR")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML).", metavar="FILE")]
 Overrides = Annotated[
     list[str] | None,
@@ -60,6 +62,14 @@ def _require_folder(folder: Path, verb: str) -> None:
     """Say that a folder is missing before seconds go into loading the training stack."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make it with `roadscribe {verb}`")
+
+
+def _dataset(verb: str, dataset: Path | None, data: Path | None) -> Path:
+    """The one dataset that was given, as an argument or with ``--data``."""
+    if (folder := dataset or data) is None or (dataset and data):
+        raise InputError(f"{verb}: give one dataset, as an argument or with --data")
+    _require_folder(folder, "curate")
+    return folder
 
 
 def _require_videos(videos: list[Path], recipe: Recipe) -> None:
@@ -289,10 +299,8 @@ def curate(
 
 @app.command()
 def plan(
-    dataset: Annotated[Path | None, typer.Argument(help="The folder that `curate` wrote.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The same, as an option.", metavar="DIR")
-    ] = None,
+    dataset: Dataset = None,
+    data: Data = None,
     card: Annotated[
         str | None,
         typer.Option(
@@ -305,9 +313,7 @@ def plan(
 ) -> None:
     """Say whether a fine-tuning run fits a card and how long it takes, before any weight is loaded."""
     options = _recipe(recipe, overrides)
-    if (folder := dataset or data) is None or (dataset and data):
-        raise InputError("plan: give one dataset, as an argument or with --data")
-    _require_folder(folder, "curate")
+    folder = _dataset("plan", dataset, data)
     from roadscribe.train.cards import named_card, present_card
 
     hardware = named_card(card) if card else present_card()
@@ -323,8 +329,9 @@ def plan(
 
 @app.command()
 def train(
-    dataset: Annotated[Path, typer.Argument(help="The folder that `curate` wrote.")],
     out: Out,
+    dataset: Dataset = None,
+    data: Data = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     resume: Resume = False,
@@ -332,10 +339,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fine-tune with QLoRA: a dataset becomes an adapter."""
-    _require_folder(dataset, "curate")
+    folder = _dataset("train", dataset, data)
     from roadscribe.train.train import train as run
 
-    done = run(_recipe(recipe, overrides), dataset, out, resume=resume, overwrite=overwrite)
+    done = run(_recipe(recipe, overrides), folder, out, resume=resume, overwrite=overwrite)
     if speaks():
         _done(done, as_json)
 
