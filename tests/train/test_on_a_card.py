@@ -1,0 +1,144 @@
+"""On a CUDA card: the fast paths compute what the plain ones do (`uv run pytest -m gpu`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from PIL import Image
+from training_rows import PROMPT, make_row, save_rows
+
+from roadscribe import tiny
+from roadscribe.infer.engine import ReportEngine
+from roadscribe.model.load import load_base
+from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.recipe import Lora, Model, Recipe, Train
+from roadscribe.report import holds_schema
+from roadscribe.train.batches import CLIPS, Collator
+from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.data import clip_key, open_rows
+from roadscribe.train.fused import fuse
+from roadscribe.train.shared import group_rows, item_rows
+from roadscribe.train.train import train
+from roadscribe.train.trainer import LOG, build_trainer
+
+pytestmark = pytest.mark.gpu
+CARD = torch.device("cuda", 0)
+
+
+def nudge(model: Any) -> None:
+    """Give an adapter an update that is not zero, the same each time."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.normal(0.0, 0.05, parameter.shape, generator=generator).to(parameter)
+
+
+def moved(batch: dict[str, Any]) -> dict[str, Any]:
+    return {name: part.to(CARD) if torch.is_tensor(part) else part for name, part in batch.items()}
+
+
+def gradients_of(model: Any) -> dict[str, torch.Tensor]:
+    return {name: p.grad.double().cpu() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_fused_compiled_pass_in_bfloat16_learns_what_pefts_does(
+    dense: bool, eight_rows: Path, tmp_path: Path
+) -> None:
+    base = Model(base=tiny.NAME)
+    rows = open_rows(eight_rows)
+    some = [rows[0], rows[3], rows[6]]
+    loaded = load_base(base, max_pixels=6144, device=CARD)
+    plain = peft.get_peft_model(
+        loaded.model, peft.LoraConfig(r=8, lora_alpha=8, target_modules=list(LANGUAGE_LINEARS))
+    ).train()
+    nudge(plain)
+    batch = moved(Collator(loaded.processor)(some))
+    del batch[CLIPS]
+    with torch.autocast("cuda", torch.bfloat16):
+        loss = plain(**batch, use_cache=False).loss
+    loss.backward()
+    wanted = gradients_of(plain)
+
+    again = load_base(base, max_pixels=6144, device=CARD)
+    settings = Train(dense_weights=dense, compile=True, gradient_checkpointing=False)
+    trainer = build_trainer(again, rows, settings, Lora(r=8, alpha=8), tmp_path, kept=None, workers=0)
+    trainer.model.train()
+    nudge(trainer.model)
+    inputs = trainer._prepare_inputs(Collator(again.processor, on_card=True)(some))
+    with trainer.compute_loss_context_manager():
+        ours = trainer.compute_loss(trainer.model, inputs)
+    ours.backward()
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-2)
+    found = gradients_of(trainer.model)
+    assert found.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        cosine = torch.nn.functional.cosine_similarity(gradient.flatten(), found[name].flatten(), dim=0)
+        assert cosine > 0.98, name
+
+
+def test_branches_through_flex_attention_are_separate_samples(tmp_path: Path) -> None:
+    loaded = load_base(
+        Model(base=tiny.NAME, quantization="none", dtype="float32"), max_pixels=6144, device=CARD
+    )
+    if branch_attention(CARD).value != "flex":
+        pytest.skip("this card is older than FlexAttention's kernels")
+    model = peft.get_peft_model(
+        loaded.model, peft.LoraConfig(r=4, lora_alpha=12, target_modules=list(LANGUAGE_LINEARS))
+    ).train()
+    nudge(model)
+    answers = [make_row(0, completion=[{"role": "assistant", "content": f"low risk {n}"}]) for n in range(3)]
+    others = [make_row(1, prompt=[{"role": "user", "content": PROMPT}])]
+    rows = open_rows(save_rows(tmp_path / "dataset", [*answers, *others]))
+    separate = Collator(loaded.processor)(list(rows))
+    tokens = separate["attention_mask"].sum(1).tolist()
+    keys = [clip_key(row["images"]) for row in rows]
+    items = group_rows(rows, keys, tokens, loaded.processor, 4096, 16)
+    together = Collator(loaded.processor)(list(item_rows(rows, items)))
+    results = []
+    fuse(model, dense=True, compiled=False, dtype=torch.float32)
+    attend_in_branches(model.get_base_model().model.language_model, flex=True)
+    for batch in (separate, together):
+        del batch[CLIPS]
+        model.zero_grad()
+        loss = model(**moved(batch), use_cache=False).loss
+        loss.backward()
+        results.append((loss.item(), gradients_of(model)))
+    (loss, wanted), (shared_loss, found) = results
+    assert shared_loss == pytest.approx(loss, rel=1e-3)
+    for name, gradient in wanted.items():
+        assert (found[name] - gradient).norm() <= 1e-3 * gradient.norm(), name
+
+
+def test_the_engine_writes_on_a_card_what_it_writes_on_a_cpu() -> None:
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8)) for _ in range(2)]
+    texts = []
+    for device in (CARD, torch.device("cpu")):
+        loaded = load_base(Model(base=tiny.NAME, dtype="float32"), max_pixels=6144, device=device)
+        engine = ReportEngine(loaded.model, loaded.processor, max_new_tokens=600)
+        texts.append(engine.generate([frames, frames[:1]]))
+    for ours, theirs in zip(*texts, strict=True):
+        assert not ours.finished or holds_schema(ours.text)
+        # Rounding may decide a near tie; the beginning is the same.
+        same = next((i for i, (a, b) in enumerate(zip(ours.text, theirs.text, strict=False)) if a != b), None)
+        assert same is None or same >= 0.25 * len(theirs.text)
+
+
+def test_a_run_on_a_card_learns_and_is_read_back(
+    recipe_for: Callable[..., Recipe], eight_rows: Path, tmp_path: Path
+) -> None:
+    out = train(
+        recipe_for("train.max_steps=12", "train.learning_rate=1e-3", "train.logging_steps=1"),
+        eight_rows,
+        tmp_path / "out",
+    )
+    losses = [json.loads(line)["loss"] for line in (out / LOG).read_text().splitlines()]
+    assert losses[-1] < 0.9 * losses[0]
