@@ -100,6 +100,21 @@ FORMS: dict[str, tuple[str, set[str]]] = {
     "extra keys": (answer(json.dumps({**VALUES, "confidence": 0.9})), {"form.extra_keys"}),
     "an object in an object": (answer(json.dumps({"driving_parameters": VALUES})), set()),
     "a list of one object": (answer(json.dumps([VALUES])), set()),
+    "a bare list of names and values": (
+        answer(json.dumps([{"parameter": LABELS[k], "value": v} for k, v in VALUES.items()])),
+        set(),
+    ),
+    "one object a parameter": (answer(json.dumps([{k: v} for k, v in VALUES.items()], indent=1)), set()),
+    "full-width signs": (
+        answer(JSON.replace('": ', '"：').replace(",\n", "，\n")).replace(":**", "：**"),
+        {"form.json"},
+    ),
+    "HTML": (
+        f"<h2>Scene Description</h2>\n<p>{SCENE}</p>\n<h2>Driving Parameters</h2>\n<pre><code>{JSON}</code></pre>\n"
+        f"<h2>Risk Assessment</h2>\n<ul><li>{POINTS[0]}</li><li>{POINTS[1]}</li></ul>",
+        set(),
+    ),
+    "JSON written twice": (json.dumps(answer(JSON)), {"form.json"}),
     "a list of names and values": (
         answer(json.dumps({"items": [{"parameter": LABELS[k], "value": v} for k, v in VALUES.items()]})),
         set(),

@@ -6,6 +6,7 @@ Curate makes reports of teachers' answers with it, evaluate reads a model's answ
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -73,7 +74,7 @@ def parse_answer(text: str) -> ParsedAnswer:
     A text in the report's own form is taken as it is, without findings.
     """
     findings: list[Finding] = []
-    answer = _without_reasoning(_tidied(text), findings)
+    answer = _without_reasoning(_tidied(_unquoted(text, findings)), findings)
     try:
         return _as_written(parse(answer.strip()), findings)
     except ReportFormatError:
@@ -114,10 +115,43 @@ _REASONING_START = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNO
 _REASONING_END = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 
 
+def _unquoted(text: str, findings: list[Finding]) -> str:
+    """The answer in a text that is one JSON string, as a pipeline leaves it that writes JSON twice."""
+    stripped = text.strip()
+    if len(stripped) > 1 and stripped[0] == stripped[-1] == '"' and "\\n" in stripped:
+        try:
+            inner = json.loads(stripped)
+        except ValueError:
+            return text
+        if isinstance(inner, str):
+            findings.append(Finding(rule="form.json", message="the whole answer stands in a JSON string"))
+            return inner
+    return text
+
+
+_HTML = (
+    (re.compile(r"<h([1-6])\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n" + "#" * int(tag[1]) + " "),
+    (re.compile(r"<li\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n- "),
+    (re.compile(r"</?(?:b|strong)>", re.IGNORECASE), lambda tag: "**"),
+    (re.compile(r"</?(?:h[1-6]|p|div|ul|ol|pre|br)\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n"),
+    (re.compile(r"</?(?:li|code|em|i|span)\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: ""),
+)
+_HTML_BLOCK = re.compile(r"<(?:h[1-6]|p|li|pre|div)\b[^<>\n]{0,80}>", re.IGNORECASE)
+
+
+def _without_html(text: str) -> str:
+    """Markdown for the tags of an answer that is written in HTML."""
+    if not _HTML_BLOCK.search(text):
+        return text
+    for tag, markdown in _HTML:
+        text = tag.sub(markdown, text)
+    return text
+
+
 def _tidied(text: str) -> str:
     """One kind of newline, and no lone surrogates, which no file can hold."""
     text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    return re.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text)
+    return _without_html(re.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text))
 
 
 def _without_reasoning(text: str, findings: list[Finding]) -> str:

@@ -80,6 +80,18 @@ def test_answers_of_another_recipe_are_not_mixed_in(clips: Path, tmp_path: Path)
         annotate(load_recipe(None, ["annotate.error_rate=0.5"]), clips, tmp_path / "raw", resume=True)
 
 
+def test_answers_about_other_clips_are_not_mixed_in(
+    clips: Path, simulated_clips: list[Clip], tmp_path: Path
+) -> None:
+    out = annotate(load_recipe(), clips, tmp_path / "raw")
+    for shard in clips.glob("*.parquet"):
+        shard.unlink()
+    moved = [clip.model_copy(update={"timestamps_s": (5.0,)}) for clip in simulated_clips[:6]]
+    pq.write_table(clips_to_table(moved), clips / "shard-00000.parquet")
+    with pytest.raises(InputError, match=r"another recipe.*differs at clips"):
+        annotate(load_recipe(), clips, out, resume=True)
+
+
 def test_unfinished_clips_are_refused(clips: Path, tmp_path: Path) -> None:
     manifest = read_json(clips / MANIFEST, "manifest")
     (clips / MANIFEST).write_text(json.dumps({**manifest, "complete": False}))

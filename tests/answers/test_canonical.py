@@ -161,6 +161,7 @@ SPEEDS: list[tuple[Any, int | None, str | None]] = [
     ("slowing from 40 to 20 mph", None, "vocabulary.ego_vehicle_speed"),
     ("40 to 20 mph", None, "conflict.ego_vehicle_speed"),
     ("20/30 mph", None, "conflict.ego_vehicle_speed"),
+    ("2 0 mph", None, "conflict.ego_vehicle_speed"),
     ("20,30 mph", None, "conflict.ego_vehicle_speed"),
     ("20 mph, then 40 mph", None, "vocabulary.ego_vehicle_speed"),
     ("30 miles", None, "units.speed"),
@@ -294,6 +295,10 @@ PEDESTRIANS: list[tuple[Any, bool | None, str | None]] = [
     ({"present": True, "location": "sidewalk"}, False, "collapsed.pedestrian_on_road"),
     ({"count": 2, "location": "crosswalk"}, True, "collapsed.pedestrian_on_road"),
     ({"present": False}, False, "collapsed.pedestrian_on_road"),
+    ({"value": False, "confidence": 0.9, "reason": "seen"}, False, "collapsed.pedestrian_on_road"),
+    ({"value": True, "confidence": 0.9}, True, "collapsed.pedestrian_on_road"),
+    ({"pedestrian_count": 0, "confidence": 0.9}, False, "collapsed.pedestrian_on_road"),
+    ({"confidence": 0.9}, None, "collapsed.pedestrian_on_road"),
     ({"on_road": False, "on_sidewalk": True}, False, "collapsed.pedestrian_on_road"),
 ]
 
@@ -331,6 +336,7 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         (["urban", "Urban"], "urban", "collapsed"),
     ],
     "ego_lane_position": [
+        ("left of center", "unknown", "vocabulary"),
         ("Right Lane", "right", None),
         ("rightmost lane", "right", "vocabulary"),
         ("center", "middle", "vocabulary"),
@@ -377,6 +383,7 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("left curve", "curved", "vocabulary"),
         ("curves to the left, then right", "curved", "vocabulary"),
         ("no curve", "straight", "vocabulary"),
+        ("no curvature", "straight", "vocabulary"),
         ("no sharp curves", "unknown", "vocabulary"),
         ("left turn", "unknown", "vocabulary"),
         ("straight with a slight curve ahead", "unknown", "conflict"),
@@ -413,6 +420,7 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("low light", "unknown", "vocabulary"),
     ],
     "traffic_density": [
+        ("moderately dense", "unknown", "vocabulary"),
         ("Low traffic density", "low", None),
         ("heavy", "high", "vocabulary"),
         ("No traffic", "none", "vocabulary"),

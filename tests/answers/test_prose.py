@@ -99,3 +99,19 @@ def test_only_a_last_sentence_without_an_end_is_cut_off() -> None:
     assert without_cut_off_end(("One.", "And thr")) == (("One.",), "And thr")
     assert without_cut_off_end(("Wet road", "Red light")) == (("Wet road", "Red light"), "")
     assert without_cut_off_end(("One.", "Two.")) == (("One.", "Two."), "")
+
+
+def test_rows_of_a_table_are_points_and_its_head_is_handed_back() -> None:
+    found = as_points(
+        "| Hazard | Level |\n|---|:--:|\n| Pedestrians | low |\n| Traffic | medium | wet road |"
+    )
+    assert found.points == ("Pedestrians: low", "Traffic: medium, wet road")
+    assert found.lead_ins == ("Hazard: Level",)
+
+
+def test_a_verdict_is_whole_without_a_full_stop() -> None:
+    points = ("The road is wet.", "Overall risk: Low")
+    assert without_cut_off_end(points) == (points, "")
+    assert (
+        without_cut_off_end(("The road is wet.", "Risk Factor: The overall"))[1] == "Risk Factor: The overall"
+    )

@@ -13,7 +13,7 @@ from datasets import DatasetDict, load_from_disk
 from roadscribe.annotate.annotate import annotate
 from roadscribe.annotate.mistakes import answer_clip
 from roadscribe.artifacts import MANIFEST, read_json
-from roadscribe.clip import Clip
+from roadscribe.clip import Clip, Evidence
 from roadscribe.curate.curate import curate
 from roadscribe.errors import InputError
 from roadscribe.prompts import messages
@@ -174,6 +174,34 @@ def test_a_stopped_run_is_finished_by_resume(tmp_path: Path, raw: Path, clips: P
     assert read_json(out / MANIFEST, "manifest") == manifest
 
 
+def test_a_finished_dataset_does_not_pass_for_one_of_other_answers(
+    tmp_path: Path,
+    simulated_clips: list[Clip],
+    raw: Path,
+    clips: Path,
+    out: Path,
+    make_clips: Callable[[Path, Iterable[Clip]], Path],
+) -> None:
+    other = annotate(load_recipe(), clips, tmp_path / "other")
+    with pytest.raises(InputError, match=r"another recipe.*differs at answers"):
+        curate(load_recipe(None, SPLIT), other, clips, out, resume=True)
+    relabelled = [clip.model_copy(update={"evidence": Evidence()}) for clip in simulated_clips]
+    with pytest.raises(InputError, match=r"another recipe.*differs at clips"):
+        curate(load_recipe(None, SPLIT), raw, make_clips(tmp_path / "c", relabelled), out, resume=True)
+
+
+def test_clips_that_the_teacher_did_not_see_are_said(
+    tmp_path: Path,
+    simulated_clips: list[Clip],
+    raw: Path,
+    make_clips: Callable[[Path, Iterable[Clip]], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    later = [clip.model_copy(update={"timestamps_s": (4.5, 5.0)}) for clip in simulated_clips]
+    curate(load_recipe(), raw, make_clips(tmp_path / "clips", later), tmp_path / "out")
+    assert "was annotated on other clips" in capsys.readouterr().err
+
+
 def test_look_alike_drives_share_a_split(
     tmp_path: Path, simulated_clips: list[Clip], make_clips: Callable[[Path, Iterable[Clip]], Path]
 ) -> None:
@@ -194,7 +222,11 @@ def test_look_alike_drives_share_a_split(
 
 
 def test_answers_without_their_clip_and_clips_without_answer_are_listed(
-    tmp_path: Path, simulated_clips: list[Clip], raw: Path, make_clips: Callable[[Path, Iterable[Clip]], Path]
+    tmp_path: Path,
+    simulated_clips: list[Clip],
+    raw: Path,
+    make_clips: Callable[[Path, Iterable[Clip]], Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     other = simulated_clips[0].model_copy(update={"clip_id": "never-asked"})
     clips = make_clips(tmp_path / "clips", [*simulated_clips[:30], other])
@@ -203,6 +235,9 @@ def test_answers_without_their_clip_and_clips_without_answer_are_listed(
     assert len(quality["rows_without_clip"]) == 30 and quality["clips_without_answer"] == ["never-asked"]
     assert sum(record["rule"] == "no_clip" for record in lines(out / "quarantine.jsonl")) == 30
     assert quality["rows_read"] == 60
+    printed = capsys.readouterr()
+    assert "(30 speak of no clip that is there)" in printed.err and not printed.out
+    assert "stopped at" not in printed.err
 
 
 def test_answers_to_other_clips_are_an_input_error(
@@ -211,6 +246,7 @@ def test_answers_to_other_clips_are_an_input_error(
     other = simulated_clips[0].model_copy(update={"clip_id": "never-asked"})
     with pytest.raises(InputError, match="none of the answers"):
         curate(load_recipe(), raw, make_clips(tmp_path / "clips", [other]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_clips_that_were_annotated_are_found_again(tmp_path: Path, raw: Path, out: Path) -> None:

@@ -41,6 +41,9 @@ def after(rule: Any, sentence: str, now: Now = NOTHING, **claims: Any) -> str | 
         ("none", "Streetlights light the road.", "Streetlights light the road."),
         ("green", "One light is red and the other is green.", DROPPED),
         ("yellow", "The traffic signal shows amber.", "The traffic signal shows amber."),
+        ("green", "The light turned from green to red.", DROPPED),
+        ("green", "The light has changed to red.", "The light has changed to green."),
+        ("red", "The traffic light, which is green, lets cars pass.", DROPPED),
     ],
 )  # fmt: skip
 def test_light_colours(state: str, sentence: str, mended: str | None) -> None:
@@ -59,6 +62,11 @@ def test_light_colours(state: str, sentence: str, mended: str | None) -> None:
         (False, "There is a pedestrian crossing ahead.", "There is a pedestrian crossing ahead."),
         (None, "Pedestrians are crossing the street.", "Pedestrians are crossing the street."),
         (True, "There are no cyclists.", "There are no cyclists."),
+        (False, "A man is walking across the street.", DROPPED),
+        (False, "Two children cross ahead.", DROPPED),
+        (False, "A woman walks on the sidewalk.", "A woman walks on the sidewalk."),
+        (True, "Nobody is crossing the street.", DROPPED),
+        (False, "No one is crossing the street.", "No one is crossing the street."),
     ],
 )
 def test_people(on_road: bool | None, sentence: str, mended: str | None) -> None:
@@ -86,6 +94,9 @@ def test_people(on_road: bool | None, sentence: str, mended: str | None) -> None
         ("clear", "Snow lies along the sides of the road.", "Snow lies along the sides of the road."),
         ("overcast", "The sky is partly cloudy.", "The sky is partly cloudy."),
         ("unknown", "The sky is clear.", "The sky is clear."),
+        ("rainy", "The sky is blue.", "The weather is rainy."),
+        ("snowy", "The sun is shining on the road.", DROPPED),
+        ("clear", "The sun shines from a blue sky.", "The sun shines from a blue sky."),
     ],
 )
 def test_weather(weather: str, sentence: str, mended: str | None) -> None:
@@ -120,6 +131,12 @@ def test_the_ego_lane(position: str, sentence: str, mended: str | None) -> None:
         ("It drives at 40 km/h.", "It drives at 40 km/h."),
         ("There are 3 cars and 2 lanes.", "There are 3 cars and 2 lanes."),
         ("It drives at 5 m/s.", "It drives at 5 m/s."),
+        ("The truck is about 1,000 feet away.", "The truck is about 305 meters away."),
+        ("The truck is about 1500 feet away.", "The truck is about 457 meters away."),
+        ("A bus is 12.5 feet away.", "A bus is 4 meters away."),
+        ("A bus is 50 yards away.", "A bus is 46 meters away."),
+        ("It drives at 25 mph (approximately 40 km/h).", "It drives at 40 km/h."),
+        ("It moves 3 feet per second.", "It moves 3 feet per second."),
     ],
 )
 def test_units_are_si(sentence: str, mended: str) -> None:
@@ -140,6 +157,10 @@ def test_units_are_si(sentence: str, mended: str) -> None:
         (0, "The ego vehicle is moving steadily behind a bus.", DROPPED),
         (40, "The ego vehicle is stationary at the crossing.", DROPPED),
         (None, "The ego vehicle drives at 40 km/h.", DROPPED),
+        (40, "The ego speed is about 48 km/h, which is within the limit.",
+         "The ego speed is about 40 km/h, which is within the limit."),
+        (40, "The ego vehicle obeys the 48 km/h speed limit.", "The ego vehicle obeys the 48 km/h speed limit."),
+        (0, "We are driving slowly.", DROPPED),
     ],
 )  # fmt: skip
 def test_speed(speed: int | None, sentence: str, mended: str | None) -> None:
@@ -187,6 +208,8 @@ def test_an_empty_labelled_road_is_said_to_be_free() -> None:
         ("low", "The risk factor is medium due to the red light.", "The risk factor is low."),
         ("medium", "The overall risk is moderate.", "The overall risk is moderate."),
         ("low", "Risk Factor: High", "Risk Factor: Low"),
+        ("low", "Risk: High.", "Risk: Low."),
+        ("low", "Overall Risk: Moderate", "Overall Risk: Low"),
         (
             "low",
             "Low visibility increases the risk of accidents.",

@@ -72,8 +72,15 @@ def test_another_form_of_the_original_is_refused(tmp_path: Path, content: str, p
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"cannot be read.*give the folder that `roadscribe annotate` wrote"):
         read_original(tmp_path / "nowhere.json")
+
+
+def test_text_as_windows_likes_to_save_it_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "raw.json"
+    path.write_text('[{"video_id": "a", "QA": {"q": "x", "a": "y"}}]', encoding="utf-16")
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_original(path)
 
 
 def test_original_answers_find_their_clip_by_the_videos_name(simulated_clips: list[Any]) -> None:

@@ -144,6 +144,15 @@ def test_the_drive_is_the_ride_and_a_clip_without_info_joins_its_other_half(tmp_
     assert drives == {A: "ride-A", B: "ride-A", C: "00a0f008", d: "00a0f008", e: "11111111"}
 
 
+def test_clips_with_its_files_beside_them_are_bdd100ks_and_others_are_not(tmp_path: Path) -> None:
+    for stem in (A, B, C):
+        touch(tmp_path / f"videos/{stem}.mov")
+    put_json(tmp_path / f"info/{A}.json", info_record("ride-A"))
+    put_json(tmp_path / f"labels/{B}.json", image_record(B, [box("car")]))
+    sources = {video.path.stem: video.source for video in attach(find_videos([tmp_path])).videos}
+    assert sources == {A: "bdd100k", B: "bdd100k", C: "folder"}
+
+
 def test_what_is_missing_or_garbled_is_noted_and_nothing_else_is_lost(tmp_path: Path) -> None:
     stems = [A, B, C, "11111111-00000000"]
     for stem in stems:

@@ -190,6 +190,11 @@ def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
     assert [video.clip_id for video in find_videos([tmp_path])] == ["a", "b"]
 
 
+def test_a_manifest_in_utf16_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "drives.jsonl").write_text('{"video": "a.mp4"}\n', encoding="utf-16")
+    assert "save it as UTF-8" in problem(tmp_path)
+
+
 def test_paths_start_at_the_root_that_is_given(footage: Path, tmp_path: Path) -> None:
     (footage / "logs").mkdir(exist_ok=True)
     (footage / "logs/a.csv").write_text("time_s,speed_mps\n3.9,7\n")

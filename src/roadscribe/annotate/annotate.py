@@ -111,6 +111,7 @@ def annotate(
     if open_output(out, "raw", made_by, resume=resume, overwrite=overwrite) and not _reopened(
         out, retry_dead
     ):
+        say(f"{out}: already complete")
         return out
     shares = plan(clips_and_videos(clips), questions, section.max_questions)
     name = section.teacher if address is None else address.model

@@ -207,12 +207,21 @@ def _read_list(parameter: str, raw: list[Any], unit: str | None, depth: int) -> 
 def _as_clauses(raw: dict[Any, Any]) -> str:
     """A nested value about pedestrians as text: {"count": 1, "on_road": false} is "yes; no on_road"."""
     clauses: list[str] = []
+    nested = vocabulary()["nested"]
     for key, value in raw.items():
         name = str(key)[:40]
-        if isinstance(value, bool):
+        # A confidence is no count of people, and "value" is no thing that is there.
+        is_answer = " ".join(words(name)) in (*nested["value"], *nested["total"]) or parameter_of_key(name)
+        if isinstance(value, bool) and is_answer:
+            clauses.append("yes" if value else "no")
+        elif isinstance(value, bool):
             clauses.append(name if value else f"no {name}")
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and (
+            is_answer or {"people", *nested["total"]} & set(words(name))
+        ):
             clauses.append("yes" if value > 0 else "none")
+        elif isinstance(value, int | float):
+            continue
         elif isinstance(value, str):
             clauses.append(value if parameter_of_key(name) else f"{name} {value}")
         elif value is not None:

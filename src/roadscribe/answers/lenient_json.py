@@ -57,6 +57,11 @@ def read_object(text: str, start: int, stop: int | None = None) -> Reading:
     return _Reader(text, start, min(stop, start + MAX_JSON_CHARS)).read()
 
 
+_COMMAS = ",;，；"
+_COLONS = ":："
+"""The full-width ones are what a Chinese keyboard gives."""
+
+
 class _Reader:
     def __init__(self, text: str, start: int, stop: int) -> None:
         self.text = text
@@ -110,7 +115,7 @@ class _Reader:
             if here == "}":
                 self.at += 1
                 return result
-            if here in ",;":
+            if here in _COMMAS:
                 self.at += 1
                 self._skip()
                 if self._peek() in ("}", ""):
@@ -128,7 +133,7 @@ class _Reader:
                     self.reading.repeated.setdefault(key, [result[key]]).append(value)
                 result[key] = value
             self._skip()
-            if self._peek() not in (",", "}", ";", ""):
+            if self._peek() not in (*_COMMAS, "}", ""):
                 self._mended("a comma is missing")
 
     def _key(self) -> str | None:
@@ -139,19 +144,21 @@ class _Reader:
                 self._mended("quotes other than double quotes")
             self.at += 1
             start = self.at
-            while self.at < self.stop and self.text[self.at] not in _CLOSING_QUOTES[quote] + "\n:":
+            while self.at < self.stop and self.text[self.at] not in _CLOSING_QUOTES[quote] + "\n" + _COLONS:
                 self.at += 1
             key = self.text[start : self.at]
             if self._peek() and self._peek() in _CLOSING_QUOTES[quote]:
                 self.at += 1
         else:
             start = self.at
-            while self.at < self.stop and self.text[self.at] not in ":=\n{}[],":
+            while self.at < self.stop and self.text[self.at] not in "=\n{}[],，" + _COLONS:
                 self.at += 1
             key = self.text[start : self.at].strip()
         self._skip()
-        if self._peek() not in (":", "=") or not key:
+        if self._peek() not in ("=", *_COLONS) or not key:
             return None
+        if self._peek() == "：":
+            self._mended("full-width signs")
         if quote not in _CLOSING_QUOTES:
             self._mended("keys without quotes")
         self.at += 1
@@ -159,9 +166,9 @@ class _Reader:
 
     def _go_to_next_pair(self) -> None:
         """Go at least one character on, to the next comma, line or closing brace."""
-        if self._peek() not in (",", "}", "\n", ""):
+        if self._peek() not in (",", "，", "}", "\n", ""):
             self.at += 1
-        while self.at < self.stop and self.text[self.at] not in ",}\n":
+        while self.at < self.stop and self.text[self.at] not in ",，}\n":
             self.at += 1
 
     def _value(self, depth: int) -> tuple[bool, Any]:
@@ -171,7 +178,7 @@ class _Reader:
         if not here:
             self._cut("")
             return False, None
-        if here in ",}":
+        if here in ",，}":
             self._mended("a value is missing")
             return False, None
         if here in "{[" and depth >= MAX_DEPTH:
@@ -201,7 +208,7 @@ class _Reader:
             if here == "}":
                 self._mended("a closing bracket is missing")
                 return result
-            if here in ",;:":
+            if here in _COMMAS + _COLONS:
                 self.at += 1
                 continue
             whole, value = self._value(depth)
@@ -254,7 +261,7 @@ class _Reader:
         if after >= limit:
             return True
         following = self.text[after]
-        if following in ",}]);\n#" or self.text.startswith(("//", "/*"), after):
+        if following in ",}]);\n#，；" or self.text.startswith(("//", "/*"), after):
             return True
         # `"urban" "lane_count": 4`: the next pair follows without a comma.
         if following in _CLOSING_QUOTES and (after > self.at + 1 or following != quote):
@@ -270,7 +277,7 @@ class _Reader:
         start = self.at
         while self.at < self.stop:
             here = self.text[self.at]
-            if here in ",}]\n;" or self.text.startswith((" #", "//", "/*"), self.at):
+            if here in ",}]\n;，；" or self.text.startswith((" #", "//", "/*"), self.at):
                 # A comma between digits belongs to the number (`1,000`), not to the list of pairs.
                 thousands = here == "," and _THOUSANDS.match(self.text, self.at, self.stop)
                 if not thousands or self.text[self.at - 1] not in "0123456789":
@@ -299,8 +306,8 @@ class _Reader:
         return True, int(word) if re.fullmatch(r"[+-]?[0-9]+", word) else float(word)
 
 
-_PAIR_LINE = re.compile(r"\n[ \t]{0,40}[\"'“‘]?[A-Za-z][A-Za-z_ ]{0,40}[\"'”’]?[ \t]{0,4}:")
-_PAIR = re.compile(r"\"[^\"\n]{1,60}\"[ \t]{0,4}:")
+_PAIR_LINE = re.compile(r"\n[ \t]{0,40}[\"'“‘]?[A-Za-z][A-Za-z_ ]{0,40}[\"'”’]?[ \t]{0,4}[:：]")
+_PAIR = re.compile(r"\"[^\"\n]{1,60}\"[ \t]{0,4}[:：]")
 _THOUSANDS = re.compile(r",[0-9]{3}(?![0-9])")
 
 

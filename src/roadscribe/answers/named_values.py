@@ -82,8 +82,9 @@ def _best_in(answer: str, start: int, stop: int) -> Named:
 
 
 def _best_object(answer: str, start: int, stop: int) -> Named:
-    """The object that names most parameters."""
-    best = Named()
+    """The object that names most parameters; objects side by side in a list that name different ones are one."""
+    best = group = Named()
+    group_end = -1
     at = answer.find("{", start, stop)
     for _ in range(_MAX_OBJECTS):
         if at < 0:
@@ -92,6 +93,11 @@ def _best_object(answer: str, start: int, stop: int) -> Named:
         fence = answer.find("\n```", at, min(stop, at + MAX_JSON_CHARS))
         reading = read_object(answer, at, stop if fence < 0 else fence + 1)
         named = _from_reading(reading, at)
+        beside = group_end >= 0 and not answer[group_end:at].strip(" \t\n,")
+        if beside and named.values and not named.values.keys() & group.values.keys():
+            named = _both(group, named)
+        if named.values:
+            group, group_end = named, reading.end
         if len(named.values) > len(best.values) or (named.prose and not best.values and not best.prose):
             best = named
         if len(best.values) == len(PARAMETERS):
@@ -104,6 +110,18 @@ def _from_reading(reading: Reading, start: int) -> Named:
     named = Named(spans=[(start, reading.end)], cut=reading.cut, mended=reading.mended)
     _collect(reading.value, (), named, reading)
     return named
+
+
+def _both(first: Named, second: Named) -> Named:
+    """What two objects name together."""
+    return Named(
+        {**first.values, **second.values},
+        [*first.spans, *second.spans],
+        {**first.extra, **second.extra},
+        {**second.prose, **first.prose},
+        [*first.cut, *second.cut],
+        list(dict.fromkeys((*first.mended, *second.mended))),
+    )
 
 
 def _collect(value: Any, path: tuple[str, ...], named: Named, reading: Reading) -> None:

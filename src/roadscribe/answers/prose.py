@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from roadscribe.report import PROSE_CHARACTERS
 
 _ALLOWED = re.compile(f"[ {PROSE_CHARACTERS}]")
+_ALL_ALLOWED = re.compile(f"[ {PROSE_CHARACTERS}]*")
 _SAME_IN_ASCII = {
     **dict.fromkeys('‘’‚‛`´′“”„‟″"«»', "'"),
     **dict.fromkeys("‐‑‒–−﹣－", "-"),
@@ -108,11 +109,12 @@ def as_points(body: str) -> Points:
     Sub-points are points of their own, led by their label ("Pedestrians: two people wait"). Paragraphs are
     points, too; a section that is one paragraph becomes one point a sentence.
     """
+    body, heads = _rows_as_bullets(body)
     items = _items(body)
     if len(items) == 1 and not items[0].is_bullet:
         items = [_Item(sentence, 0, False) for sentence in sentences(items[0].text)]
     points: list[str] = []
-    lead_ins: list[str] = []
+    lead_ins: list[str] = list(heads)
     label: _Item | None = None
     used = True
     for item in items:
@@ -134,6 +136,28 @@ def as_points(body: str) -> Points:
     if label and not used:
         lead_ins.append(label.text)
     return Points(tuple(points), tuple(lead_ins))
+
+
+_TABLE_ROW = re.compile(r"[ \t]*\|(?P<cells>.+)\|[ \t]*")
+
+
+def _rows_as_bullets(body: str) -> tuple[str, list[str]]:
+    """(the body with each row of a Markdown table as a bullet point, "first cell: the others"; its head rows)."""
+    lines: list[str] = []
+    heads: list[str] = []
+    for line in body.split("\n"):
+        row = _TABLE_ROW.fullmatch(line)
+        if row is None:
+            lines.append(line)
+            continue
+        cells = [cell.strip() for cell in row["cells"].split("|")]
+        if all(cell and not cell.strip("-: ") for cell in cells):
+            if lines and lines[-1].startswith("- "):
+                heads.append(lines.pop().removeprefix("- "))
+            continue
+        first, *others = [cell for cell in cells if cell] or [""]
+        lines.append(f"- {first}" + (f": {', '.join(others)}" if others else ""))
+    return "\n".join(lines), heads
 
 
 def _items(body: str) -> list[_Item]:
@@ -186,6 +210,10 @@ def cut_at_sentence(text: str, max_chars: int) -> tuple[str, str]:
     return " ".join(parts[:kept]), " ".join(parts[kept:])
 
 
+_LEVEL = re.compile(r"[A-Z][\w ]{2,40}: (?:low|medium|moderate|high)", re.IGNORECASE)
+"""A verdict such as "Overall risk: low" is whole without a full stop."""
+
+
 def without_cut_off_end(points: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """The points without a last sentence that the end of the answer cuts off, and that piece ("" if none).
 
@@ -198,12 +226,16 @@ def without_cut_off_end(points: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     ):
         return points, ""
     *whole, cut = sentences(points[-1])
+    if _LEVEL.fullmatch(cut):
+        return points, ""
     rest = " ".join(whole)
     return ((*points[:-1], rest) if rest else points[:-1]), cut
 
 
 def in_report_characters(text: str) -> tuple[str, str]:
     """(the text in the report's characters, the characters that had to be left out, each once)."""
+    if _ALL_ALLOWED.fullmatch(text):  # nearly every text; letter by letter is ten times as slow
+        return " ".join(text.split()).replace(" .", ".").replace(" ,", ","), ""
     pieces: list[str] = []
     lost: dict[str, None] = {}
     for character in text:

@@ -278,13 +278,12 @@ class _Statement:
         )
 
     def _joined_to_next(self, at: int) -> bool:
-        """Whether nothing but signs, "and" or "or" stands between here and the next number."""
-        start = at
+        """Whether nothing but signs, "and" or "or" stands between here and the next number, or nothing at all."""
         while at < len(self.sequence) and (
             not self.sequence[at][0].isalnum() or self.sequence[at] in ("and", "or")
         ):
             at += 1
-        return at > start and at < len(self.sequence) and self.sequence[at][0].isdigit()
+        return at < len(self.sequence) and self.sequence[at][0].isdigit()
 
     def _quantity(self, at: int) -> tuple[Quantity, int] | None:
         """(the quantity that begins here, where it ends), or None."""

@@ -42,6 +42,7 @@ from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.split import assign_splits, check_no_leak, drive_of_video, group_drives
+from roadscribe.curate.unmake import leave_nothing
 from roadscribe.errors import InputError, WorkError
 from roadscribe.footage.identity import clips_digest
 from roadscribe.progress import progress, say
@@ -84,14 +85,23 @@ def curate(
         answers = AnswerList(read_original(raw))
     if clips is not None:
         require_complete(clips, "clips", "collect")
-    made_by = {**recipe.as_json("curate"), **made_from(raw, clips)}
+    inputs = made_from(raw, clips)
+    if raw.is_dir():
+        _say_if_others(raw, inputs["clips"])
+    made_by = {**recipe.as_json("curate"), **inputs}
     if open_output(out, "dataset", made_by, resume=resume, overwrite=overwrite):
+        say(f"{out}: already complete")
         return out
     work = out / ".work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     with disk_errors(out):
-        summary = _curate(recipe, answers, clips, out, work)
+        try:
+            summary = _curate(recipe, answers, clips, out, work)
+        except InputError:
+            shutil.rmtree(work)
+            leave_nothing(out)
+            raise
         shutil.rmtree(work)
         finish(out, **summary)
     return out
@@ -131,6 +141,16 @@ def _clips_of(raw: Path) -> Path:
         )
     say(f"clips: {folder} (these were annotated)")
     return folder
+
+
+def _say_if_others(raw: Path, clips: str | None) -> None:
+    """Clips that were collected again may show other moments than the teacher saw."""
+    asked = read_json(raw / MANIFEST, "the manifest of raw answers").get("recipe", {}).get("clips")
+    if asked is not None and asked != clips:
+        say(
+            f"{raw}: was annotated on other clips, or the same ones with other labels; where they show other "
+            "moments, annotate again"
+        )
 
 
 class _Visit(NamedTuple):
@@ -235,7 +255,19 @@ def _curate(
     write_page(out, quality)
     if clips is None:
         say("no clips were given: the rows hold no images, and nothing could be held against evidence")
+    say(_outcome(quality, out))
     return quality.summary()
+
+
+def _outcome(quality: Quality, out: Path) -> str:
+    """What became of the answers, in one line."""
+    line = (
+        f"{quality.kept} of {quality.read + quality.unread} answers kept, {quality.changed} of them corrected"
+    )
+    if left_out := quality.quarantined + quality.unread:
+        line += f"; {left_out} left out, listed in {out / QUARANTINE}"
+        line += f" ({quality.unread} speak of no clip that is there)" if quality.unread else ""
+    return f"{line}; look at {out / 'quality.html'}"
 
 
 def _judge_all(
@@ -264,9 +296,10 @@ def _judge_all(
                 if not rows:
                     quality.clips_without_answer.append(visit.name)
                 advance(len(rows))
-    for name in answers.places:
-        if name not in seen.names:
-            quality.rows_without_clip.extend((answer.row, name) for answer in answers.answers(name))
+        for name in answers.places:
+            if name not in seen.names:
+                quality.rows_without_clip.extend((answer.row, name) for answer in answers.answers(name))
+        advance(quality.unread)
 
 
 def _write_all(
@@ -305,6 +338,7 @@ def _write_all(
                 advance(len(rows))
         for row_number, name in quality.rows_without_clip:
             quarantine.write(_quarantined(row_number, name, "no_clip", "the clips hold no such clip"))
+        advance(quality.unread)
     if written:
         writer.save(out / DATASET)
     return written

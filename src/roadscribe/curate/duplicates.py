@@ -17,7 +17,8 @@ from PIL import Image
 HASH_SIDE = 16
 ALIKE_BITS = 20
 """Frames whose hashes differ in at most this many of 256 bits are near-duplicates."""
-BLOCK = 512
+PAIRS_AT_ONCE = 2**22
+"""Pairs compared in one go; they take 40 MB, however many frames there are."""
 
 Hash = npt.NDArray[np.uint64]
 """Four words of 64 bits."""
@@ -50,8 +51,10 @@ def alike(hashes: Sequence[Hash]) -> Iterator[tuple[int, int]]:
     unique, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
     yield from ((int(first[u]), i) for i, u in enumerate(inverse.ravel()) if first[u] != i)
     group = np.arange(len(unique))
-    for start in range(0, len(unique), BLOCK):
-        block, rest = unique[start : start + BLOCK], unique[start:]
+    start = 0
+    while start < len(unique):
+        rest = unique[start:]
+        block = rest[: max(1, PAIRS_AT_ONCE // len(rest))]
         near = np.bitwise_count(block[:, :1] ^ rest[None, :, 0]) <= ALIKE_BITS
         rows, columns = np.nonzero(np.triu(near, 1))
         distance = np.bitwise_count(block[rows] ^ rest[columns]).sum(axis=1)
@@ -61,3 +64,4 @@ def alike(hashes: Sequence[Hash]) -> Iterator[tuple[int, int]]:
                 group[group == group[j]] = group[i]
                 one, other = int(first[i]), int(first[j])
                 yield min(one, other), max(one, other)
+        start += len(block)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,25 +17,21 @@ from typing import Any
 from roadscribe.answers.prose import cut_at_sentence, sentences
 from roadscribe.curate.now import Now
 from roadscribe.curate.own import mended_answer, whole_sentences
-from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer
+from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
-from roadscribe.curate.rules.prose import PROSE_RULES
+from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import null_of
 from roadscribe.report import (
     MAX_RISK_CHARS,
     MAX_SCENE_CHARS,
-    PARAMETERS,
     DrivingParameters,
     DrivingReport,
     Finding,
 )
 from roadscribe.report_text import parse_answer
-
-MIN_SCENE_WORDS = 6
-"""A scene of fewer words describes nothing."""
 
 
 @dataclass
@@ -126,11 +123,11 @@ def judge(answer: RawAnswer, now: Now) -> Row:
     row.raw_values = parsed.raw_values
     row.report = parsed.report()
     if row.report is None:
-        missing = [name for name in PARAMETERS if name not in parsed.found_parameters]
-        if cut is not None:
-            row.findings.remove(cut)
-        problem = f"{len(missing)} of the 12 parameters are missing" if missing else "a section is missing"
-        return _out(row, cut.rule if cut else "incomplete", f"{problem}; {cut.message}" if cut else problem)
+        problem = str(incomplete.check(parsed))
+        if cut is None:
+            return _out(row, incomplete.id, problem)
+        row.findings.remove(cut)
+        return _out(row, cut.rule, f"{problem}; {cut.message}")
     row.read_values = row.report.driving_parameters.model_dump()
     row.confirmed = frozenset(_confirmable(now))
     parameters = row.report.driving_parameters
@@ -184,19 +181,14 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
     points = [mend_point(point, parameters, now, row.findings) for point in report.risk_assessment]
     scene = _fitted(scene, MAX_SCENE_CHARS, row.findings)
     points = [_fitted(point, MAX_RISK_CHARS, row.findings) for point in points]
-    kept = list(dict.fromkeys(point for point in points if point))
-    if len(scene.split()) < MIN_SCENE_WORDS:
-        return _out(
-            row,
-            "prose_empty",
-            "nothing of the scene description agrees with the parameters",
-            report.scene_description,
-        )
+    kept = _once([point for point in points if point], "risk point", row.findings)
+    if (reason := prose_empty.check(scene)) is not None:
+        return _out(row, prose_empty.id, reason, report.scene_description)
     if not kept:
         kept = [f"The overall risk is {parameters.risk_factor}."]
         row.findings.append(
             Finding(
-                rule="prose_empty",
+                rule=prose_empty.id,
                 before=list(report.risk_assessment),
                 after=kept,
                 message="no point of the risk assessment agrees with the parameters",
@@ -224,7 +216,16 @@ def mend_paragraph(text: str, parameters: DrivingParameters, now: Now, findings:
         for sentence in sentences(text)
         if (mended := mend_sentence(sentence, parameters, now, findings))
     ]
-    return " ".join(dict.fromkeys(kept))
+    return " ".join(_once(kept, "sentence", findings))
+
+
+def _once(texts: list[str], what: str, findings: list[Finding]) -> list[str]:
+    """The texts in their order, each once; what is said again has a finding."""
+    for text, count in Counter(texts).items():
+        if count > 1:
+            message = f"the same {what} {count} times; the first one stays"
+            findings.append(Finding(rule="form.repeated", before=[text] * (count - 1), message=message))
+    return list(dict.fromkeys(texts))
 
 
 _LABEL = re.compile(r"^(?P<label>[A-Z][\w/ -]{2,40}): (?=\S)")

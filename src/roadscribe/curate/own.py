@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from roadscribe.answers.prose import sentences
-from roadscribe.curate.rules.prose import prose_medium, speaks_of_medium, without_medium
+from roadscribe.curate.rules.medium import speaks_of_medium, without_medium
+from roadscribe.curate.rules.prose import prose_medium
 from roadscribe.report import Finding
 
 _SENTENCE_END = re.compile(r"[.!?]['\")]{0,2}(?=\s|$)")

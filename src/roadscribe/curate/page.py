@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
 from roadscribe.artifacts import write_text
-from roadscribe.curate.quality import Example, Quality, counted
+from roadscribe.curate.quality import Example, Quality, counted, weight_of
 from roadscribe.curate.rules import RULES
 from roadscribe.curate.rules.collapse import MEASURED
 from roadscribe.report import PARAMETERS, Finding
@@ -119,6 +119,8 @@ def _examples(quality: Quality) -> list[tuple[str, list[Example]]]:
 
 def _shown(example: Example, rule_id: str | None = None) -> dict[str, Any]:
     findings = [finding for finding in example.findings if rule_id is None or finding.rule == rule_id]
+    # What weighs must not hide behind a dozen converted units.
+    findings.sort(key=lambda finding: -weight_of(finding))
     return {
         "example": example,
         "findings": [_finding(finding) for finding in findings[:8]],

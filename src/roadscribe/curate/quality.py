@@ -166,7 +166,7 @@ class Quality:
             count.noted += 1
 
     def _remember(self, row: Row, split: str | None, clip: Clip | None) -> None:
-        score = sum(WEIGHT[SEVERITY_OF.get(finding.rule, "info")] for finding in row.findings)
+        score = sum(map(weight_of, row.findings))
         wanted = [f.rule for f in row.findings if len(self.examples[f.rule]) < EXAMPLES_A_RULE]
         in_top = len(self._suspicious) < SUSPICIOUS or score > self._suspicious[0][0]
         if not wanted and not (in_top and score):
@@ -266,7 +266,7 @@ def _example(row: Row, split: str | None, clip: Clip | None, score: int = 0) -> 
         clip_id=row.clip_id,
         split=split,
         findings=tuple(row.findings),
-        frames=(clip.frames[0], clip.frames[-1]) if clip else (),
+        frames=tuple(dict.fromkeys((clip.frames[0], clip.frames[-1]))) if clip else (),
         scene=report.scene_description if report else row.answer,
         parameters=report.driving_parameters.model_dump() if report else {},
         risk=report.risk_assessment if report else (),
@@ -278,6 +278,11 @@ def _example(row: Row, split: str | None, clip: Clip | None, score: int = 0) -> 
 def _said(row: Row, parameter: str) -> bool:
     """Whether the teacher said something for a parameter that is null, other than that it cannot tell."""
     return any(f.parameter == parameter and not f.rule.startswith("absent.") for f in row.findings)
+
+
+def weight_of(finding: Finding) -> int:
+    """How much a finding adds to a row's suspicion; those of the parser add nothing."""
+    return WEIGHT[SEVERITY_OF.get(finding.rule, "info")]
 
 
 def counted(counter: Counter[Any]) -> dict[str, int]:

@@ -118,9 +118,14 @@ def read_original(path: Path) -> list[RawAnswer]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the folder that `roadscribe annotate` wrote, or a "
+            "JSON file of raw answers"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text in UTF-8; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); mend it there") from error
     form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: holds no list of answers; {form}, or bring it in with `roadscribe import`")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from roadscribe.clip import Evidence, FrameLabels, Telemetry
 from roadscribe.errors import InputError
 from roadscribe.footage.bdd100k import Info, merge_labels, read_info, read_labels
-from roadscribe.footage.bdd100k_tree import LabelPlace, load_json, look_beside
+from roadscribe.footage.bdd100k_tree import Beside, LabelPlace, load_json, look_beside
 from roadscribe.footage.json_stream import read_item
 from roadscribe.footage.packets import reason
 from roadscribe.footage.sources import SourceVideo
@@ -79,6 +79,7 @@ def attach(videos: Sequence[SourceVideo], telemetry: Path | None = None) -> Atta
     attached = [
         replace(
             video,
+            source=_source(video, found.beside[video.path]),
             beside=found.beside[video.path],
             drive_id=video.drive_id
             if video.drive_is_stated
@@ -89,6 +90,11 @@ def attach(videos: Sequence[SourceVideo], telemetry: Path | None = None) -> Atta
         for video in with_csv
     ]
     return Attached(attached, notes + found.notes)
+
+
+def _source(video: SourceVideo, beside: Beside) -> str:
+    """A video with BDD100K's own files beside it is BDD100K's: the dataset card states its terms."""
+    return "bdd100k" if beside.info is not None or beside.labels else video.source
 
 
 def _csv_beside(video: Path, tables: dict[Path, dict[str, Path]]) -> Path | None:

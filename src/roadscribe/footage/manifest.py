@@ -100,6 +100,8 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Line]:
     try:
         with path.open("rb") as file:
             for number, text in enumerate(file, 1):
+                if number == 1 and text.startswith((b"\xff\xfe", b"\xfe\xff")):
+                    raise InputError(f"{path}: is text in UTF-16; save it as UTF-8")
                 # A byte order mark, as Windows writes it, is no part of the first line.
                 content = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
                 if not content.strip():

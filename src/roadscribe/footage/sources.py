@@ -38,7 +38,8 @@ class SourceVideo:
     clip_id: str
     drive_id: str
     source: str
-    """"file", "folder", "manifest" or "simulator" (a manifest's drive with the simulator's truth)."""
+    """"file", "folder", "manifest" or "simulator" (a manifest's drive with the simulator's truth); `evidence` makes
+    it "bdd100k" where that dataset's files lie beside it."""
     evidence: Evidence
     root: Path
     """The folder it was found under, or the file's own."""

@@ -52,6 +52,17 @@ def test_any_other_file_is_one_line_that_names_the_formats(tmp_path: Path, conte
     assert not (tmp_path / "raw").exists()
 
 
+@pytest.mark.parametrize("form", [None, "original", "lingoqa"])
+def test_text_in_utf16_and_a_missing_file_say_what_to_do(tmp_path: Path, form: str | None) -> None:
+    file = tmp_path / "data.json"
+    file.write_text(json.dumps(REPORTS), encoding="utf-16")
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        import_file(file, tmp_path / "raw", form=form)
+    with pytest.raises(InputError, match=r"cannot be read.*give the file as it was published"):
+        import_file(tmp_path / "nowhere", tmp_path / "raw", form=form)
+    assert not (tmp_path / "raw").exists()
+
+
 def test_the_original_answers_are_reports_on_whole_videos(tmp_path: Path) -> None:
     raw = import_file(write_json(tmp_path / "o.json", REPORTS), tmp_path / "raw")
     assert answers(raw) == [

@@ -79,12 +79,33 @@ def open_text(path: Path) -> TextIO:
     Bytes that are no UTF-8 stay what they are (PEP 383); `import_file` leaves out the entry they stand in.
 
     Raises:
-        InputError: the file cannot be opened.
+        InputError: the file cannot be opened, or is in UTF-16.
+    """
+    head_of(path)
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+PARQUET = b"PAR1"
+"""How a Parquet file begins."""
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def head_of(path: Path) -> bytes:
+    """How a file begins, 4096 bytes at most.
+
+    Raises:
+        InputError: the file cannot be opened, or begins as Windows begins text in UTF-16.
     """
     try:
-        return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        with path.open("rb") as file:
+            begins = file.read(4096)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); give the file as it was published"
+        ) from error
+    if begins.startswith(UTF16_MARKS):
+        raise InputError(f"{path}: is text in UTF-16; save it as UTF-8")
+    return begins
 
 
 def load_json(path: Path) -> Any:

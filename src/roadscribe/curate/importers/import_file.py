@@ -18,10 +18,11 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from roadscribe.artifacts import MANIFEST, atomic_open, disk_errors, finish, open_output
+from roadscribe.artifacts import atomic_open, disk_errors, finish, open_output
 from roadscribe.curate.importers import bddx, drivelm, lingoqa, original
-from roadscribe.curate.importers.entries import Answered, Drive, Entry, LeftOut, open_text
+from roadscribe.curate.importers.entries import PARQUET, Answered, Drive, Entry, LeftOut, head_of, open_text
 from roadscribe.curate.read import ANSWERS, DRIVES
+from roadscribe.curate.unmake import leave_nothing
 from roadscribe.errors import InputError
 from roadscribe.progress import progress, say
 from roadscribe.prompts import PROMPT_VERSION, own_version
@@ -80,6 +81,7 @@ def import_file(
         InputError: the file cannot be read, is of none of the formats, or gives no answer; ``out`` is taken.
         WorkError: the disk is full or read-only.
     """
+    head_of(file)
     form = form or recognise(file)
     if form not in FORMATS:
         raise InputError(f"--format {form}: there is {', '.join(FORMATS)}")
@@ -102,7 +104,7 @@ def import_file(
         try:
             counts = _write(limits.of(_located(FORMATS[form](file), found)), form, out)
         except InputError:
-            _leave_nothing(out)
+            leave_nothing(out)
             raise
         finish(out, format=form, file=file.name, **counts)
     root = "FOLDER-OF-THE-FOOTAGE" if videos is None else str(videos)
@@ -119,12 +121,8 @@ def recognise(file: Path) -> str:
     Raises:
         InputError: it cannot be read, or is none of `FORMATS`.
     """
-    try:
-        with file.open("rb") as opened:
-            if opened.read(4) == b"PAR1":
-                return "lingoqa"
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    if head_of(file).startswith(PARQUET):
+        return "lingoqa"
     with open_text(file) as text:
         head = text.read(HEAD_CHARS)
     for form, mark in _MARKS:
@@ -282,16 +280,6 @@ def _line(file: BinaryIO, record: dict[str, Any]) -> None:
     file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
 
 
-def _leave_nothing(out: Path) -> None:
-    """Take the begun artifact away again: a mistake leaves nothing behind."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    if not any(out.iterdir()):
-        out.rmdir()
-
-
 def _sha256(file: Path) -> str:
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

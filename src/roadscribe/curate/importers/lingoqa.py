@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from roadscribe.curate.importers.entries import (
+    PARQUET,
     Answered,
     Drive,
     Entry,
     LeftOut,
     csv_rows,
+    head_of,
     load_json,
     open_text,
     relative_path,
@@ -95,13 +97,9 @@ def _written_list(text: str) -> Any:
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any] | LeftOut]]:
     """The rows of the table, whatever it is written as."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    head = head_of(path)
     begins = head.decode("utf-8-sig", errors="replace").lstrip()
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         yield from _parquet_rows(path)
     elif begins.startswith("["):
         yield from _checked(path, enumerate(_json_list(path)))

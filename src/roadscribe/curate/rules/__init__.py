@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from roadscribe.curate.rules.answer import ANSWER_RULES
+from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete
 from roadscribe.curate.rules.collapse import DATASET_RULES
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
-from roadscribe.curate.rules.prose import PROSE_RULES
+from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import Rule, Severity
 
 RULES: tuple[Rule[Any], ...] = (
     *ANSWER_RULES,
+    incomplete,
     *EVIDENCE_RULES,
     *DATASET_RULES,
     *CONSISTENCY_RULES,
     *PROSE_RULES,
+    prose_empty,
 )
 
 SEVERITY_OF: dict[str, Severity] = {rule.id: rule.severity for rule in RULES}

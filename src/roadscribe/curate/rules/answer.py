@@ -1,7 +1,7 @@
 """Rules about the answer as a whole: is it an answer, is it all there, does it say things once?
 
 Signature: ``(answer: RawAnswer) -> str | None``, the reason the row is kept out, or None. They run before
-anything is parsed.
+anything is parsed; `incomplete` alone looks at what was read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from roadscribe.curate.rules.rule import Rule, rule
 from roadscribe.report import PARAMETERS
+from roadscribe.report_text import ParsedAnswer
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,27 @@ def repetition(answer: RawAnswer) -> str | None:
     if looped:
         return f"loops on {looped.group(1)[:60]!r}"
     return None
+
+
+@rule(
+    reason="A report lacks what the answer does not say, and nothing here makes it up.",
+    source="the form of a report: scene, parameters with a risk factor, risk assessment",
+    severity="error",
+    action="quarantine",
+)
+def incomplete(parsed: ParsedAnswer) -> str | None:
+    """The answer has both prose sections and a risk factor; other parameters may be unknown."""
+    if parsed.report() is not None:
+        return None
+    missing = len(PARAMETERS) - len(parsed.found_parameters)
+    problems = [f"{missing} of the {len(PARAMETERS)} parameters are missing"] if missing else []
+    if not parsed.scene_description:
+        problems.append("there is no scene description")
+    if not parsed.risk_assessment:
+        problems.append("there is no risk assessment")
+    if parsed.parameters["risk_factor"] is None and "risk_factor" in parsed.found_parameters:
+        problems.append(f"its risk factor is not understood ({str(parsed.raw_values['risk_factor'])[:60]!r})")
+    return ", ".join(problems) or "a section holds nothing that a report can hold"
 
 
 ANSWER_RULES: tuple[Rule[AnswerCheck], ...] = (no_answer, refusal, cut_off, repetition)

@@ -11,7 +11,7 @@ _THEMES = {
     "answer": (
         "The answer as a whole",
         "They run first, on the text as the teacher gave it. `note` here means: kept if the three sections "
-        "were there before the end, otherwise quarantined.",
+        "were there before the end, otherwise quarantined. `incomplete` runs on what was read of it.",
     ),
     "evidence": (
         "Parameters against evidence",

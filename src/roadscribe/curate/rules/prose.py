@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from roadscribe.curate.now import VEHICLES, Now
+from roadscribe.curate.rules.medium import without_medium
 from roadscribe.curate.rules.rule import Rule, rule
 from roadscribe.curate.rules.sentence import CONDITION, claimed, replaced, replaced_word
 from roadscribe.report import DrivingParameters
@@ -90,7 +91,9 @@ def prose_light(sentence: str, report: DrivingParameters, now: Now) -> str | Non
             mended = replaced(sentence, match, "colour", state)
             return (
                 None
-                if re.search(r"\b(?:proceed|stop(?:ped|s)?|halt|yield|wait(?:ing)?)\b", mended, _I)
+                if re.search(
+                    r"\b(?:proceed|stop(?:ped|s)?|halt|yield|wait(?:ing)?|lets?|allows?)\b", mended, _I
+                )
                 else mended
             )
     if state == "none" and any(claimed(match) for match in _ANY_LIGHT.finditer(sentence)):
@@ -153,11 +156,11 @@ def prose_people(sentence: str, report: DrivingParameters, now: Now) -> str | No
 
 _SKY = r"(?:sky|skies|weather(?: conditions)?|conditions)"
 _WEATHER_CLAIMS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b(?P<word>rain(?:y|ing|fall|drops)?)\b", _I), "rainy"),
+    (re.compile(r"\b(?P<word>rain(?:s|y|ing|fall|drops)?|drizzl(?:e|es|y|ing)|downpour)\b", _I), "rainy"),
     (
         # Snow that lies beside the road is no weather.
         re.compile(
-            r"\b(?:(?P<word>snowing|snowfall)|snowy (?:day|night|weather|sky|conditions)|"
+            r"\b(?:(?P<word>snowing|snows|snowfall)|snowy (?:day|night|weather|sky|conditions)|"
             r"(?:in|heavy|light|falling) snow(?! (?:banks?|piles?|covered))|snow is falling)\b|"
             rf"\b{_SKY}\b[^.;,:]{{0,20}}\bsnowy\b",
             _I,
@@ -528,31 +531,6 @@ def prose_turning(sentence: str, report: DrivingParameters, now: Now) -> str | N
     return sentence if to_side > STEADY_DEG else None
 
 
-_MEDIUM = (
-    r"(?:video(?: clip)?|footage|images?|pictures?|photos?|photographs?|frames?|clips?|screenshots?|"
-    r"dash ?cams?)"
-)
-_MEDIUM_WORD = re.compile(rf"\b{_MEDIUM}\b|\bcaptured (?:from|by|in)\b|\b(?:the )?camera\b", _I)
-_MEDIUM_OPENING = re.compile(
-    rf"^(?:in|from|throughout|across|based on|during|over) (?:the|this|these) (?:\w+ )?{_MEDIUM},?\s+(?=\w)",
-    _I,
-)
-_MEDIUM_SHOWS = re.compile(
-    rf"\b(?P<word>(?:the|this|these) (?:\w+ )?{_MEDIUM}) (?=shows?|depicts?|presents?|captures?|features?)",
-    _I,
-)
-_INSIDE_CAR = re.compile(
-    r"^The scene is captured from inside (?:a|the) (?:moving )?(?:car|vehicle),? "
-    r"(?:driving|moving|travel+ing) ",
-    _I,
-)
-_MEDIUM_TAIL = re.compile(rf",? (?:in|within) (?:the|this|these) (?:\w+ )?{_MEDIUM}(?=[.,;])", _I)
-_TOWARDS_CAMERA = re.compile(r"\b(towards?|away from|facing|near|close to|past) the camera\b", _I)
-_BOX_WORD = re.compile(
-    r"\b(?:speed|red[- ]light|traffic|safety|rear|backup|surveillance|security|enforcement) cameras?\b", _I
-)
-
-
 @rule(
     reason="The reader looks through a windscreen, not at a video; the instruction forbids the words.",
     source="the instruction (prompts.py)",
@@ -564,25 +542,19 @@ def prose_medium(sentence: str, report: DrivingParameters, now: Now) -> str | No
     return without_medium(sentence)
 
 
-def speaks_of_medium(text: str) -> bool:
-    """Whether a text speaks of a video, an image or the camera; a speed camera is none of these."""
-    return bool(_MEDIUM_WORD.search(_BOX_WORD.sub("", text)))
+MIN_SCENE_WORDS = 6
 
 
-def without_medium(sentence: str) -> str | None:
-    """The sentence as one who looks through the windscreen would say it; None where that is not clear."""
-    if not speaks_of_medium(sentence):
-        return sentence
-    mended = _MEDIUM_OPENING.sub("", sentence)
-    mended = _INSIDE_CAR.sub("The ego vehicle is driving ", mended)
-    mended = _MEDIUM_TAIL.sub("", mended)
-    mended = _TOWARDS_CAMERA.sub(r"\1 the ego vehicle", mended)
-    shows = _MEDIUM_SHOWS.search(mended)
-    if shows:
-        mended = replaced_word(mended, shows, "word", "the scene")
-        mended = re.sub(r"\bscene (show|depict|present|capture|feature)\b", r"scene \1s", mended, flags=_I)
-    mended = mended[:1].upper() + mended[1:]
-    return None if speaks_of_medium(mended) else mended
+@rule(
+    reason="A scene of fewer words describes nothing.",
+    source="what the other rules of this theme leave",
+    severity="error",
+    action="quarantine",
+)
+def prose_empty(scene: str) -> str | None:
+    """Six words of the scene are left. Where no risk point is left, the overall risk is said instead."""
+    few = len(scene.split()) < MIN_SCENE_WORDS
+    return "nothing of the scene description agrees with the parameters" if few else None
 
 
 PROSE_RULES: tuple[Rule[ProseCheck], ...] = (
