@@ -284,7 +284,12 @@ def curate(
         Path, typer.Argument(help="The folder that `annotate` wrote, or a JSON file of raw answers.")
     ],
     out: Out,
-    clips: Annotated[Path | None, typer.Option(help="The clips the answers speak of.", metavar="DIR")] = None,
+    clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="The clips the answers speak of; default: those that were annotated.", metavar="DIR"
+        ),
+    ] = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     resume: Resume = False,
@@ -332,6 +337,7 @@ def train(
     out: Out,
     dataset: Dataset = None,
     data: Data = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cards of this machine to train on together.")] = 1,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     resume: Resume = False,
@@ -340,6 +346,11 @@ def train(
 ) -> None:
     """Fine-tune with QLoRA: a dataset becomes an adapter."""
     folder = _dataset("train", dataset, data)
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        _recipe(recipe, overrides)
+        from roadscribe.train.processes import launch
+
+        sys.exit(launch(processes, sys.argv[1:]))
     from roadscribe.train.train import train as run
 
     done = run(_recipe(recipe, overrides), folder, out, resume=resume, overwrite=overwrite)

@@ -41,8 +41,13 @@ def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     return state
 
 
-def save_adapter(folder: Path, model: Any, contract: VisionContract) -> None:
-    """Write the adapter in PEFT's form (safetensors) and its contract."""
+def save_adapter(
+    folder: Path, model: Any, contract: VisionContract, state: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write the adapter in PEFT's form (safetensors) and its contract.
+
+    ``state``: its tensors under the names of `adapter_state`, where the model holds only a share of each.
+    """
     config = model.peft_config["default"].to_dict()
     config |= {
         "base_model_name_or_path": contract.base,
@@ -50,7 +55,8 @@ def save_adapter(folder: Path, model: Any, contract: VisionContract) -> None:
         "inference_mode": True,
     }
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(model).items()}
+    state = state or adapter_state(model)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
     write_json(folder / CONFIG, config)
     save_contract(folder, contract)

@@ -165,13 +165,17 @@ def choose_attention(device: str) -> Choice:
     return Choice("sdpa", f"ships with torch, uses {where}; frames of one size share a call")
 
 
-def quantisation(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with double quantisation for the language model's linears, and for nothing else."""
+def quantisation(dtype: torch.dtype, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
+    """NF4 with double quantisation for the language model's linears, and for nothing else.
+
+    ``storage``: what the packed codes are kept as; FSDP shards nothing but floats.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=storage,
         llm_int8_skip_modules=list(UNQUANTISED),
     )
 
@@ -197,13 +201,16 @@ def load_processor(base: ResolvedBase, max_pixels: int) -> Any:
     return processor
 
 
-def load_base(model: Model, *, max_pixels: int, device: torch.device | None = None) -> LoadedBase:
+def load_base(
+    model: Model, *, max_pixels: int, device: torch.device | None = None, to_shard: bool = False
+) -> LoadedBase:
     """Load the base of a recipe for training or use.
 
     Args:
         model: the recipe's `model` section.
         max_pixels: upper bound of width x height of a frame (the recipe's or the contract's).
         device: where to; None takes the card if there is one.
+        to_shard: FSDP will shard it, so packed 4-bit codes are kept as the type of the computation.
 
     Raises:
         InputError: not there, not a Qwen3-VL, damaged or incomplete weights, a type the device cannot
@@ -232,7 +239,9 @@ def load_base(model: Model, *, max_pixels: int, device: torch.device | None = No
             device_map={"": device},
             use_safetensors=True,
             attn_implementation=attention,
-            quantization_config=quantisation(dtype) if quantized else None,
+            quantization_config=quantisation(dtype, dtype if to_shard else torch.uint8)
+            if quantized
+            else None,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:

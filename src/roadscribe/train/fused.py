@@ -206,7 +206,10 @@ def layer_forward(
     v = v.reshape(heads).transpose(1, 2)
     if places is not None:
         mask = places[:, None, :, None] >= torch.arange(hidden.shape[1], device=hidden.device)
-        q, hidden = at_places(q.flatten(2), places).view(*places.shape, -1, spec.head), at_places(hidden, places)
+        q, hidden = (
+            at_places(q.flatten(2), places).view(*places.shape, -1, spec.head),
+            at_places(hidden, places),
+        )
     seen = _attend(q.transpose(1, 2), k, v, mask, spec.head**-0.5, spec.share).transpose(1, 2).flatten(2)
     hidden = hidden + _product(seen, spec.groups[1], groups[1])[0]
     gate, up = _product(_norm(hidden, norm_after, spec.eps), spec.groups[2], groups[2])

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import logging
 import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +24,9 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch.distributed import distributed_c10d
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from roadscribe.errors import RoadscribeError, WorkError
 from roadscribe.progress import speaks
@@ -105,8 +110,7 @@ def joined() -> Iterator[Processes]:
             here.wait()
         except BaseException as error:
             told = bell.ring(_exit_code(error))
-            bell.stop()
-            if here.first and INTERRUPTED in (told, _exit_code(error)):
+            if here.first and (told or _exit_code(error)) == INTERRUPTED:
                 raise KeyboardInterrupt from None
             if told is not None:
                 raise SystemExit(told) from None
@@ -159,20 +163,20 @@ class _Bell:
 
     def __init__(self, here: Processes) -> None:
         # A connection of its own: a wait in the other would keep this one waiting, too.
-        self._store = distributed_c10d._get_default_store().clone()
+        store: Any = distributed_c10d._get_default_store()
+        self._store = store.clone()
         self._here = here
         self._over = threading.Event()
-        self._rung = False
         threading.Thread(target=self._listen, name="bell", daemon=True).start()
 
     def ring(self, code: int) -> int | None:
         """Say that this process fails; the exit code of the one that failed before it, None where it is the first."""
         mine = f"{self._here.rank} {code}"
+        self._over.set()
         try:
             told = self._store.compare_set(ENDED, "", mine).decode()
         except RuntimeError:
-            return None  # the launcher itself is gone
-        self._rung = True
+            return None  # the launcher is gone, and its store
         return None if told == mine else int(told.split()[1])
 
     def stop(self) -> None:
@@ -187,12 +191,39 @@ class _Bell:
                 code = int(self._store.get(ENDED).decode().split()[1])
             except RuntimeError:
                 code = 1
-            if self._over.wait(GRACE_S) or self._rung:
+            if self._over.wait(GRACE_S):
                 return
             if code == INTERRUPTED and self._here.first:
                 print("roadscribe: interrupted; run the same command with --resume to go on", file=sys.stderr)
             sys.stderr.flush()
             os._exit(code)
+
+
+def launch(count: int, arguments: Sequence[str]) -> int:
+    """Run `roadscribe` with these arguments as ``count`` processes on this machine, a card each; the exit code.
+
+    What `torchrun --standalone` does, without its report below the one line that says what is wrong.
+    """
+    # The launcher's own lines; this process says nothing else.
+    logging.disable(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "roadscribe", *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return failure.exitcode if failure.exitcode > 0 else 1
+    except SignalException:
+        return INTERRUPTED
+    return 0
 
 
 def environment_of_one() -> dict[str, str]:

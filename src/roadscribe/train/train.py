@@ -30,6 +30,7 @@ from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.guard import SkippedSteps, assert_float16
 from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
+from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
 from roadscribe.train.shared import rows_a_step, share_prefixes
 from roadscribe.train.trainer import (
     CHECKPOINTS,
@@ -119,6 +120,8 @@ def _open(
     """Check everything and open the output; None where it is complete already."""
     _check_targets(recipe.lora.targets)
     _check_watch(recipe.train)
+    if here.sharded:
+        check_sharded(recipe.train)
     rows = open_rows(dataset)
     processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
@@ -136,6 +139,8 @@ def _open(
         _check_processes(out, here)
     if here.count > 1:
         made_from[PROCESSES] = here.count
+    if here.sharded:
+        made_from["sharded"] = True
     if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
         return None
     return _Begun(facts, held_out, last_checkpoint(out / CHECKPOINTS) if resume else None)
@@ -153,7 +158,7 @@ def _check_processes(out: Path, here: Processes) -> None:
         raise InputError(
             f"{out}: was begun by {then} process{'es' * (then != 1)}, and now there "
             f"{'is 1' if here.count == 1 else f'are {here.count}'}; resume it with {then} "
-            f"(torchrun --nproc_per_node {then}), or begin anew with --overwrite"
+            f"(--processes {then}), or begin anew with --overwrite"
         )
 
 
@@ -179,7 +184,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     """The run; its summary, which only the first process completes."""
     begun = time.monotonic()
     rows, facts = open_rows(dataset), known.facts
-    loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
+    loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels, to_shard=here.sharded)
     if here.first:
         contract = make_contract(loaded, recipe.footage, facts.prompt_version)
         write_json(out / "recipe.json", recipe.as_json())
@@ -196,13 +201,19 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
     _say_batch(settings, len(rows), len(given), here)
     run = _run(trainer, recipe, settings, len(rows), loaded, known, out, here)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+    if here.sharded:
+        # All processes take part in gathering the adapter and in a pass through the model.
+        state, in_memory = whole_adapter(model), answer_logits(model, loaded.processor, rows[0])
     if not here.first:
         return {}
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     kept_step = _keep(model, run, recipe.train, out)
-    save_adapter(out, model, contract)
-    in_memory = answer_logits(model, loaded.processor, rows[0])
-    state = {name: tensor.detach().cpu().clone() for name, tensor in adapter_state(model).items()}
+    if here.sharded:
+        save_adapter(out, model, contract, state)
+    else:
+        save_adapter(out, model, contract)
+        in_memory = answer_logits(model, loaded.processor, rows[0])
+        state = {name: tensor.detach().cpu().clone() for name, tensor in adapter_state(model).items()}
     dtype, device = loaded.dtype, loaded.device
     # The trained model makes room for the one that is read back.
     del model, trainer, loaded
@@ -295,7 +306,13 @@ def _run(
     if checkpoint is not None:
         say(f"resuming from {checkpoint.name} of {total} steps")
 
+    packed = codes(trainer.model) if here.sharded else {}
+
     def hold_law() -> None:
+        # A run that only has to be finished is not sharded any more.
+        if here.sharded and before < total:
+            assert_sharded(trainer.model, packed)
+            return
         assert_precision(trainer.model, quantized=loaded.quantized, targets=recipe.lora.targets)
         if loaded.dtype == torch.float16:
             assert_float16(trainer.model, str(trainer.accelerator.mixed_precision))

@@ -27,9 +27,10 @@ from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, PLACED, Collator, KeptFeatures, pixels_of, visual_features
 from roadscribe.train.branches import attend_in_branches, branch_attention
 from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
-from roadscribe.train.processes import ALONE, Processes
+from roadscribe.train.processes import ALONE, Processes, sharding
+from roadscribe.train.sharded import shard
 from roadscribe.train.shared import are_items
-from roadscribe.train.speed import fastest_attention, speed_up
+from roadscribe.train.speed import answer_only_head, fastest_attention, speed_up
 
 CHECKPOINTS = "checkpoints"
 LOG = "train_log.jsonl"
@@ -181,7 +182,12 @@ def build_trainer(
     if train.max_steps <= 0:
         samples = math.ceil(train.epochs * len(rows) / trainer.args.world_size)
     passes = samples / train.batch_size
-    speed_up(trainer, loaded, train, int(passes))
+    if sharding():
+        shard(trainer, loaded.dtype)
+        answer_only_head(trainer.model.get_base_model())
+        say("fused adapters, dense weights, compiled layers: off (FSDP shards the layers)")
+    else:
+        speed_up(trainer, loaded, train, int(passes))
     drop_padding_mask(trainer.model.get_base_model().model.language_model)
     if are_items(rows):
         choice = branch_attention(loaded.device)
