@@ -30,6 +30,7 @@ def recipe(recipe_for: Callable[..., Recipe]) -> Recipe:
     return recipe_for("train.max_steps=4", "train.save_steps=2", "train.gradient_checkpointing=true")
 
 
+@pytest.mark.heavy
 def test_cards_that_share_4_bit_layers_learn_what_one_learns(
     recipe: Recipe, eight_rows: Path, tmp_path: Path
 ) -> None:
