@@ -123,7 +123,9 @@ def read_original(path: Path) -> list[RawAnswer]:
             "JSON file of raw answers"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no text in UTF-8; save it as UTF-8") from error
+        raise InputError(
+            f"{path}: is no text in UTF-8; save it as UTF-8, or give the folder `roadscribe annotate` wrote"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); mend it there") from error
     form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'

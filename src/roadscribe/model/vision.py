@@ -26,6 +26,8 @@ from transformers.vision_utils import (
     get_vision_position_ids,
 )
 
+from roadscribe.progress import say
+
 
 class EqualFrameAttention(Qwen3VLVisionAttention):  # type: ignore[misc]
     """Qwen3-VL's vision attention with one call for ``frames`` sequences of equal length."""
@@ -181,6 +183,7 @@ def compile_vision(model: Any) -> None:
     """Compile the blocks of a tower that `speed_up_vision` made; it costs some seconds at the first pass."""
     visual = model.model.visual
     if visual.config.hidden_act != "gelu_pytorch_tanh":
+        say(f"compiled tower: off (its activation is {visual.config.hidden_act}, not gelu_pytorch_tanh)")
         return
     for block in visual.blocks:
         block.__class__ = CompiledBlock
