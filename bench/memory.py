@@ -37,7 +37,7 @@ from base_model import make
 from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train import memory
-from roadscribe.train.batches import CLIPS, pixels_of, visual_features
+from roadscribe.train.batches import CLIPS, PLACED, pixels_of, visual_features
 from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import check_rows
 from roadscribe.train.duration import batch_flops, layer_passes
@@ -113,6 +113,7 @@ class StepTimes(TrainerCallback):  # type: ignore[misc]
 
 def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, Any]:
     """Run a few steps of one shape: what it took, and what the plan's counts are."""
+    torch._dynamo.reset()
     recipe = bench_recipe(base, shape, compiled)
     count = shape.batch_size * ACCUMULATION
     rows = make_rows(count, shape.frames, WIDTH, HEIGHT, 250)
@@ -177,8 +178,8 @@ def measure_vision(trainer: Any) -> tuple[int, float]:
         torch.cuda.reset_peak_memory_stats()
         before, begun = torch.cuda.memory_allocated(), time.perf_counter()
         with fastest_attention(next(inner.parameters()).device):
-            pixels = pixels_of(trainer.processing_class, inputs)
-            visual_features(inner, inputs[CLIPS], inputs["image_grid_thw"], pixels, None)
+            pixels = pixels_of(trainer.processing_class, inputs, inner.visual.dtype)
+            visual_features(inner, inputs[CLIPS], torch.tensor(inputs[PLACED]["grid"]), pixels, None)
         torch.cuda.synchronize()
         spent.append(time.perf_counter() - begun)
         used = torch.cuda.max_memory_allocated() - before
@@ -203,25 +204,24 @@ def non_negative(columns: Sequence[Sequence[float]], target: Sequence[float]) ->
 
 
 def fit_memory(runs: Sequence[dict[str, Any]]) -> memory.Coefficients:
-    """The factors on the counts that make the measured peaks."""
+    """The factors on the counts that make the measured peaks: the best of a grid, which the larger of two moments
+    in the sum keeps from being a linear problem."""
     vision = statistics.mean(run["vision_bytes"] / run["units"]["vision"] for run in runs)
-    working = 1.0
-    kept = fixed = 0.0
-    for _ in range(10):
-        target, columns = [], ([], [], [])
-        for run in runs:
-            units = run["units"]
-            layer = working * units["working"] + units["buffers"] >= units["logits"]
-            known = (
-                run["static"] + units["pixels"] + units["inputs"] + units["buffers" if layer else "logits"]
-            )
-            target.append(run["peak"] - known)
-            for column, value in zip(
-                columns, (units["kept"], units["working"] if layer else 0.0, 2.0**20), strict=True
-            ):
-                column.append(value)
-        kept, working, fixed = non_negative(columns, target)
-    return memory.Coefficients(round(kept, 3), round(working, 3), round(vision, 3), round(fixed, 1))
+    grid = np.meshgrid(np.arange(0.3, 1.3, 0.005), np.arange(0.2, 2.0, 0.02), np.arange(0, 520, 32))
+    kept, working, fixed = (axis.ravel() for axis in grid)
+    error = np.zeros(len(kept))
+    for run in runs:
+        units = run["units"]
+        language = units["inputs"] + kept * units["kept"]
+        language += np.maximum(working * units["working"] + units["buffers"], units["logits"])
+        always = run["static"] + units["pixels"] + fixed * 2**20
+        peak = always + np.maximum(vision * units["vision"], language)
+        error += (peak / run["peak"] - 1) ** 2
+    # Where the logits are the larger moment everywhere, the working memory is only bounded; its bound counts.
+    as_good = np.flatnonzero(error <= error.min() * (1 + 1e-9))
+    best = as_good[working[as_good].argmax()]
+    found = (kept[best], working[best], vision, fixed[best])
+    return memory.Coefficients(*(round(float(one), 3) for one in found))
 
 
 def fit_time(runs: Sequence[dict[str, Any]], card: Card) -> dict[str, float]:
@@ -268,7 +268,7 @@ def fit(files: Sequence[Path]) -> None:
             print(f"  {describe(run)}  {run['use']:5}  {run['peak'] / GIB:6.2f} GiB  error {error:+5.1f} %")
     measured["memory"]["slack"] = round(statistics.median(reserve), 3)
     measured["memory"]["context_mib"] = round(statistics.median(contexts))
-    head = memory.MEASURED.read_text().split("memory:")[0]
+    head = memory.MEASURED.read_text().split("\nmemory:")[0] + "\n"
     memory.MEASURED.write_text(head + yaml.safe_dump(measured, sort_keys=False, width=110))
     print(f"wrote {memory.MEASURED}")
 
@@ -302,7 +302,7 @@ def main() -> None:
             for name in ("torch", "transformers", "peft", "bitsandbytes")
         ),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": " ".join(["bench/memory.py", *sys.argv[1:]]),
+        "command": " ".join(["bench/memory.py", *(Path(argument).name for argument in sys.argv[1:])]),
         "runs": [],
     }
     wanted = [int(one) for one in options.only.split(",")] if options.only else range(len(SHAPES))

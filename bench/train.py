@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from trl import SFTTrainer
 
 from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
-from roadscribe.recipe import Recipe, load_recipe
+from roadscribe.recipe import Recipe, Train, load_recipe
 from roadscribe.train import fused, speed
 from roadscribe.train.batches import KeptFeatures
 from roadscribe.train.data import check_rows
@@ -131,24 +132,32 @@ def make_rows(
     rng = np.random.default_rng(0)
     frequencies = 1 / np.arange(1, len(WORDS) + 1)
     frequencies /= frequencies.sum()
-    rows = []
+    shape = (height // 16, width // 16, 3)
+    rows, clips = [], []
     for index in range(count):
         if index % answers == 0:
-            images = []
-            for _ in range(frames):
-                file = io.BytesIO()
-                coarse = rng.integers(0, 255, (height // 16, width // 16, 3), dtype=np.uint8)
-                Image.fromarray(coarse).resize((width, height)).save(file, "JPEG", quality=90)
-                images.append({"bytes": file.getvalue(), "path": None})
+            clips.append([rng.integers(0, 255, shape, dtype=np.uint8) for _ in range(frames)])
         answer = " ".join(rng.choice(WORDS, int(words * rng.uniform(0.75, 1.25)), p=frequencies))
         rows.append(
             {
-                "images": images,
                 "prompt": [{"role": "user", "content": INSTRUCTION}],
                 "completion": [{"role": "assistant", "content": answer}],
                 "clip_id": f"clip-{index // answers}",
             }
         )
+
+    def encode(clip: list[np.ndarray]) -> list[dict[str, Any]]:
+        images = []
+        for coarse in clip:
+            file = io.BytesIO()
+            Image.fromarray(coarse).resize((width, height)).save(file, "JPEG", quality=90)
+            images.append({"bytes": file.getvalue(), "path": None})
+        return images
+
+    with ThreadPoolExecutor() as pool:
+        encoded = list(pool.map(encode, clips))
+    for index, row in enumerate(rows):
+        row["images"] = encoded[index // answers]
     messages = datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")})
     features = datasets.Features(
         {
@@ -219,18 +228,50 @@ TWO_CARDS = "ours on two"
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """When each optimizer step ended."""
+    """When each optimizer step ended and what its loss was, without making the card wait for the host."""
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def __init__(self, trainer: Any) -> None:
+        self.losses: list[list[torch.Tensor]] = [[]]
+        self.ends: list[Any] = []
+        trainer.add_callback(self)
+        step = trainer.training_step
+
+        def training_step(*args: Any, **kwargs: Any) -> torch.Tensor:
+            loss: torch.Tensor = step(*args, **kwargs)
+            self.losses[-1].append(loss.detach())
+            return loss
+
+        trainer.training_step = training_step
+
+    def _note(self) -> None:
+        if not torch.cuda.is_available():
+            self.ends.append(time.perf_counter())
+            return
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self.ends.append(event)
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
+        self._note()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._note()
+        self.losses.append([])
+
+    def seconds(self) -> list[float]:
+        """Of each step."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+            return [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(self.ends)]
+        return [b - a for a, b in itertools.pairwise(self.ends)]
+
+    def loss(self) -> list[float]:
+        """Of each step: the mean over its answer tokens, in all processes."""
+        sums = torch.stack([torch.stack(parts).sum() for parts in self.losses if parts])
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+            sums /= torch.distributed.get_world_size()
+        return [float(one) for one in sums]
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -242,7 +283,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         f"footage.frames={options.frames}",
         f"footage.max_pixels={width * height}",
         f"train.max_steps={options.steps}",
-        "train.logging_steps=1",
+        f"train.logging_steps={Train().logging_steps}",
         "train.save_steps=100000",
         *table[options.variant],
         *options.set,
@@ -263,23 +304,21 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         trainer = (original if options.variant == "original" else ours)(recipe, rows, Path(folder))
         trainer.remove_callback(PrinterCallback)
-        watch = Watch()
-        trainer.add_callback(watch)
+        watch = Watch(trainer)
         cpu = time.process_time()
         trainer.train()
         cpu = time.process_time() - cpu
     step = recipe.train.batch_size * recipe.train.gradient_accumulation * processes
-    ends = watch.ends
+    seconds = watch.seconds()
     settled = min(SETTLED, options.steps - 1)
     return {
-        "samples_per_s": options.steps * step / (ends[-1] - ends[0]),
-        "settled_samples_per_s": (options.steps - settled) * step / (ends[-1] - ends[settled]),
+        "samples_per_s": options.steps * step / sum(seconds),
+        "settled_samples_per_s": (options.steps - settled) * step / sum(seconds[settled:]),
         "cpu_seconds_a_sample": cpu / (options.steps * step),
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
         "reserved_gib": torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None,
-        "loss": [line["loss"] for line in trainer.state.log_history if "loss" in line],
-        "grad_norm": [line["grad_norm"] for line in trainer.state.log_history if "loss" in line],
-        "seconds": [round(b - a, 3) for a, b in itertools.pairwise(ends)],
+        "loss": watch.loss(),
+        "seconds": [round(one, 3) for one in seconds],
     }
 
 
@@ -317,14 +356,19 @@ def main() -> None:
         program = [__file__, *sys.argv[1:], "--variant", variant.split()[0]]
         if variant == TWO_CARDS:
             program = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *program]
-        done = subprocess.run([sys.executable, *program], stdout=subprocess.PIPE, text=True)
+        environment = dict(os.environ)
+        if variant != TWO_CARDS:
+            first = environment.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+            environment["CUDA_VISIBLE_DEVICES"] = first
+        done = subprocess.run([sys.executable, *program], stdout=subprocess.PIPE, text=True, env=environment)
         if done.returncode:
             sys.exit(f"{variant}: failed")
         line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
         results[variant] = json.loads(line.removeprefix("RESULT "))
-    show(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        show(results)
+        if options.json:
+            # After each: what a time limit cuts off is not lost.
+            options.json.write_text(json.dumps(results, indent=1))
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
@@ -342,8 +386,8 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             f"  {result['cpu_seconds_a_sample']:.3f} processor s a sample"
         )
     if len(results) == 2:
-        first, second = results.values()
-        ratio = second["settled_samples_per_s"] / first["settled_samples_per_s"]
+        slow, fast = sorted(results.values(), key=lambda result: result["settled_samples_per_s"])
+        ratio = fast["settled_samples_per_s"] / slow["settled_samples_per_s"]
         print(f"ratio       {ratio:7.2f}")
     print("step  " + "  ".join(f"{name:>11}" for name in results))
     for step, losses in enumerate(zip(*(result["loss"] for result in results.values()), strict=True), 1):

@@ -117,7 +117,10 @@ def test_an_adapter_that_cannot_be_fused_says_why(tiny_folder: Path) -> None:
     assert "dropout" in str(can_fuse(model))
 
 
-def test_the_loss_on_answer_tokens_is_that_of_the_full_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_loss_on_answer_tokens_is_that_of_the_full_logits(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(2, 20, 16, requires_grad=True)
     head = torch.randn(50, 16)
@@ -131,7 +134,7 @@ def test_the_loss_on_answer_tokens_is_that_of_the_full_logits(monkeypatch: pytes
     wanted, hidden.grad = hidden.grad, None
     # Several chunks, the last one not full.
     monkeypatch.setattr("roadscribe.train.answer_loss.CHUNK_BYTES", 4 * 50 * 6)
-    ours = answer_loss(hidden, labels, head)
+    ours = answer_loss(hidden, labels, head, compiled=compiled)
     (ours / 7).backward()
     torch.testing.assert_close(ours, full, rtol=1e-5, atol=0)
     torch.testing.assert_close(hidden.grad, wanted, rtol=1e-4, atol=1e-6)

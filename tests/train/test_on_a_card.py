@@ -21,7 +21,7 @@ from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
 from roadscribe.train.batches import CLIPS, Collator
-from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.branches import FLEX_CAPABILITY, attend_in_branches
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.fused import fuse
 from roadscribe.train.shared import group_rows, item_rows
@@ -49,10 +49,11 @@ def gradients_of(model: Any) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("dense", [True, False])
-def test_the_fused_compiled_pass_in_bfloat16_learns_what_pefts_does(
+def test_the_fused_compiled_pass_has_pefts_loss_and_gradients(
     dense: bool, eight_rows: Path, tmp_path: Path
 ) -> None:
-    base = Model(base=tiny.NAME)
+    # In float32: rounding to 16 bits moves this small model's gradients further than any mistake would.
+    base = Model(base=tiny.NAME, dtype="float32")
     rows = open_rows(eight_rows)
     some = [rows[0], rows[3], rows[6]]
     loaded = load_base(base, max_pixels=6144, device=CARD)
@@ -62,8 +63,7 @@ def test_the_fused_compiled_pass_in_bfloat16_learns_what_pefts_does(
     nudge(plain)
     batch = moved(Collator(loaded.processor)(some))
     del batch[CLIPS]
-    with torch.autocast("cuda", torch.bfloat16):
-        loss = plain(**batch, use_cache=False).loss
+    loss = plain(**batch, use_cache=False).loss
     loss.backward()
     wanted = gradients_of(plain)
 
@@ -73,22 +73,42 @@ def test_the_fused_compiled_pass_in_bfloat16_learns_what_pefts_does(
     trainer.model.train()
     nudge(trainer.model)
     inputs = trainer._prepare_inputs(Collator(again.processor, on_card=True)(some))
-    with trainer.compute_loss_context_manager():
-        ours = trainer.compute_loss(trainer.model, inputs)
+    ours = trainer.compute_loss(trainer.model, inputs)
     ours.backward()
-    assert ours.item() == pytest.approx(loss.item(), rel=1e-2)
+    assert ours.item() == pytest.approx(loss.item(), rel=1e-4)
     found = gradients_of(trainer.model)
     assert found.keys() == wanted.keys()
     for name, gradient in wanted.items():
-        cosine = torch.nn.functional.cosine_similarity(gradient.flatten(), found[name].flatten(), dim=0)
-        assert cosine > 0.98, name
+        assert (found[name] - gradient).norm() <= 1e-3 * gradient.norm(), name
+
+
+@pytest.mark.parametrize("checkpointing", [True, False])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_training_steps_in_bfloat16_lower_the_loss(
+    compiled: bool, checkpointing: bool, eight_rows: Path, tmp_path: Path
+) -> None:
+    loaded = load_base(Model(base=tiny.NAME), max_pixels=6144, device=CARD)
+    rows = open_rows(eight_rows)
+    settings = Train(
+        compile=compiled,
+        gradient_checkpointing=checkpointing,
+        batch_size=4,
+        gradient_accumulation=1,
+        max_steps=10,
+        learning_rate=1e-3,
+        logging_steps=1,
+    )
+    trainer = build_trainer(loaded, rows, settings, Lora(r=8, alpha=8), tmp_path, kept=None, workers=0)
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_branches_through_flex_attention_are_separate_samples(tmp_path: Path) -> None:
     loaded = load_base(
         Model(base=tiny.NAME, quantization="none", dtype="float32"), max_pixels=6144, device=CARD
     )
-    if branch_attention(CARD).value != "flex":
+    if torch.cuda.get_device_capability(CARD) < FLEX_CAPABILITY:
         pytest.skip("this card is older than FlexAttention's kernels")
     model = peft.get_peft_model(
         loaded.model, peft.LoraConfig(r=4, lora_alpha=12, target_modules=list(LANGUAGE_LINEARS))

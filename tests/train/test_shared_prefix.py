@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import BlockMask
 from training_rows import PROMPT, make_row, save_rows
 
+from roadscribe.errors import InputError
 from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
@@ -249,14 +250,16 @@ def test_a_model_that_takes_branches_answers_questions_as_before(
         assert torch.equal(model(**batch).logits[padded], before)
 
 
-def test_the_way_of_attending_fits_the_hardware() -> None:
+def test_the_way_of_attending_fits_the_hardware_and_the_recipe() -> None:
     assert choose_branch_attention("cpu").value == "mask"
-    old, new = (
-        choose_branch_attention("cuda", capability, card)
-        for capability, card in (((7, 5), "T4"), ((9, 0), "H200"))
-    )
-    assert (old.value, new.value) == ("mask", "flex")
-    assert "T4 is older" in old.reason and "H200" in new.reason
+    for capability in ((7, 5), (8, 0), (9, 0)):
+        assert choose_branch_attention("cuda", capability, "a card").value == "mask"
+    assert choose_branch_attention("cuda", (8, 0), "A100", "flex").value == "flex"
+    assert choose_branch_attention("cuda", (8, 0), "A100", "mask").value == "mask"
+    with pytest.raises(InputError, match="T4 is older"):
+        choose_branch_attention("cuda", (7, 5), "T4", "flex")
+    with pytest.raises(InputError, match="no backward pass on a CPU"):
+        choose_branch_attention("cpu", asked="flex")
 
 
 @st.composite

@@ -19,23 +19,50 @@ CHUNK_BYTES = 2**29
 """Float32 logits of one chunk take about this much."""
 
 
+def _slopes(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss of some tokens and its gradient at their logits, in the logits' type.
+
+    ``logits`` (tokens, vocabulary), ``targets`` (tokens, 1).
+    """
+    wide = logits.float()
+    normaliser = torch.logsumexp(wide, dim=-1, keepdim=True)
+    loss = (normaliser - wide.gather(1, targets)).sum()
+    # softmax minus one at the target
+    wide.sub_(normaliser).exp_()
+    wide.scatter_add_(1, targets, torch.full_like(targets, -1, dtype=wide.dtype))
+    return loss, wide.to(logits.dtype)
+
+
+def _slopes_without_copies(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`_slopes` in a form that compiles to two passes over the logits and never writes them in float32."""
+    wide = logits.float()
+    normaliser = torch.logsumexp(wide, dim=-1, keepdim=True)
+    loss = (normaliser - wide.gather(1, targets)).sum()
+    hit = torch.arange(logits.shape[1], device=logits.device) == targets
+    return loss, ((wide - normaliser).exp() - hit.float()).to(logits.dtype)
+
+
+_compiled_slopes = torch.compile(_slopes_without_copies, dynamic=None)
+
+
 class _AnswerLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: torch.Tensor, compiled: bool
+    ) -> torch.Tensor:
         """``hidden`` (tokens, width), ``targets`` (tokens,), ``head`` (vocabulary, width): the summed loss."""
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
         rows = max(1, CHUNK_BYTES // (4 * head.shape[0]))
         for start in range(0, len(hidden), rows):
             part = hidden[start : start + rows]
-            wanted = targets[start : start + rows, None]
-            logits = linear(part, head).float()
-            normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-            total += (normaliser - logits.gather(1, wanted)).sum()
-            # softmax minus one at the target
-            logits.sub_(normaliser).exp_()
-            logits.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=logits.dtype))
-            torch.mm(logits.to(head.dtype), head, out=gradient[start : start + rows])
+            logits, wanted = linear(part, head), targets[start : start + rows, None]
+            if compiled:
+                for one in (logits, wanted):
+                    torch._dynamo.maybe_mark_dynamic(one, 0)
+            loss, slopes = (_compiled_slopes if compiled else _slopes)(logits, wanted)
+            total += loss
+            torch.mm(slopes, head, out=gradient[start : start + rows])
         ctx.save_for_backward(gradient)
         return total
 
@@ -43,10 +70,12 @@ class _AnswerLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient of ``hidden``; the head is frozen."""
         (gradient,) = ctx.saved_tensors
-        return (gradient.float() * upstream).to(gradient.dtype), None, None
+        return (gradient.float() * upstream).to(gradient.dtype), None, None, None
 
 
-def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def answer_loss(
+    hidden: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, *, compiled: bool = False
+) -> torch.Tensor:
     """Summed cross-entropy in nats over the labelled tokens, in float32.
 
     Args:
@@ -54,21 +83,25 @@ def answer_loss(hidden: torch.Tensor, labels: torch.Tensor, head: torch.Tensor) 
         labels: (batch, tokens), `IGNORED` where no loss is; the label of a token is predicted from the hidden
             state before it.
         head: (vocabulary, width), the frozen head's weight.
+        compiled: compile what turns logits into gradients.
     """
     places = (labels[:, 1:] != IGNORED).flatten().nonzero().squeeze(1)
     before = hidden[:, :-1].flatten(0, 1).index_select(0, places)
     targets = labels[:, 1:].flatten().index_select(0, places)
-    return token_loss(before, targets, head)
+    return token_loss(before, targets, head, compiled=compiled)
 
 
-def token_loss(before: torch.Tensor, targets: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+def token_loss(
+    before: torch.Tensor, targets: torch.Tensor, head: torch.Tensor, *, compiled: bool = False
+) -> torch.Tensor:
     """Summed cross-entropy in nats of tokens whose places are known, in float32.
 
     Args:
         before: (tokens, width), the hidden state before each token.
         targets: (tokens,).
         head: (vocabulary, width), the frozen head's weight.
+        compiled: compile what turns logits into gradients.
     """
     with torch.autocast(before.device.type, enabled=False):
-        loss: torch.Tensor = _AnswerLoss.apply(before, targets, head)  # type: ignore[no-untyped-call]
+        loss: torch.Tensor = _AnswerLoss.apply(before, targets, head, compiled)  # type: ignore[no-untyped-call]
     return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -36,8 +37,8 @@ class Placed(TypedDict):
     visual: torch.Tensor
     """Places of the visual tokens among the batch's tokens, row after row."""
     before: torch.Tensor
-    """(rows, most tokens of an answer): where in its row each token stands that predicts an answer's token; short
-    rows repeat their last."""
+    """(rows, most tokens of an answer, rounded up): where in its row each token stands that predicts an answer's
+    token; short rows repeat their last."""
     counts: torch.Tensor
     """(tokens of all answers): which places of `before`, row after row, count."""
     targets: torch.Tensor
@@ -157,6 +158,8 @@ def _place(batch: dict[str, Any]) -> Placed:
     ahead[:, :-1] = labels[:, 1:]
     wanted = ahead != IGNORED
     most = max(1, int(wanted.sum(1).max()))
+    # Rounded up like the length, and for the same reason; what repeats is not counted.
+    most = min(most + -most % LENGTH_STEP, labels.shape[1])
     # Places of each row first, in order; the rest repeats the row's last place.
     order = torch.where(wanted, torch.arange(labels.shape[1]), labels.shape[1]).sort(dim=1).values[:, :most]
     last = order.masked_fill(order == labels.shape[1], -1).max(1, keepdim=True).values.clamp(min=0)
@@ -170,32 +173,44 @@ def _place(batch: dict[str, Any]) -> Placed:
     )
 
 
-def pixels_of(processor: Any, batch: dict[str, Any]) -> torch.Tensor | None:
+def pixels_of(
+    processor: Any, batch: dict[str, Any], dtype: torch.dtype = torch.float32
+) -> torch.Tensor | None:
     """Take a batch's patches out of it, (patches, 3 x 2 x 16 x 16); frames on the card become patches there.
 
     Frames as bytes are an eighth of their patches, and the card makes patches in no time: workers only decode.
+
+    Args:
+        processor: the base's processor.
+        batch: of a `Collator`.
+        dtype: what the tower computes in.
     """
     frames = batch.pop(FRAMES, None)
     if frames is None:
         return batch.pop("pixel_values", None)  # type: ignore[no-any-return]
     images = processor.image_processor
-    if not isinstance(frames, torch.Tensor):
-        return images(images=frames, return_tensors="pt")["pixel_values"]  # type: ignore[no-any-return]
-    values = images.rescale_and_normalize(
-        frames,
-        images.do_rescale,
-        images.rescale_factor,
-        images.do_normalize,
-        images.image_mean,
-        images.image_std,
-    )
-    patches: torch.Tensor = images.patchify(
-        values,
-        patch_size=images.patch_size,
-        merge_size=images.merge_size,
-        temporal_patch_size=images.temporal_patch_size,
+    if not isinstance(frames, torch.Tensor) or not (images.do_rescale and images.do_normalize):
+        return images(images=list(frames), return_tensors="pt")["pixel_values"]  # type: ignore[no-any-return]
+    # Put in order as bytes; the processor would move eight times as much, and ask the card whether a deviation is 0.
+    ordered = images.patchify(
+        frames, patch_size=images.patch_size, merge_size=images.merge_size, temporal_patch_size=1
     )[0]
-    return patches.flatten(0, 1)
+    values = ordered.reshape(-1, frames.shape[1], images.patch_size**2).float()
+    mean, deviation = _scale(
+        tuple(images.image_mean), tuple(images.image_std), images.rescale_factor, frames.device
+    )
+    values = values.sub_(mean).div_(deviation).to(dtype)
+    patches: torch.Tensor = values.unsqueeze(2).expand(-1, -1, images.temporal_patch_size, -1).flatten(1)
+    return patches
+
+
+@functools.lru_cache(maxsize=8)
+def _scale(
+    mean: tuple[float, ...], deviation: tuple[float, ...], factor: float, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The processor's mean and deviation for values of 0..255, (channels, 1) each."""
+    scaled = (torch.tensor(mean) * (1 / factor), torch.tensor(deviation) * (1 / factor))
+    return scaled[0][:, None].to(device), scaled[1][:, None].to(device)
 
 
 def visual_features(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
+from roadscribe.errors import InputError
 from roadscribe.model.encode import IGNORED, MERGE, Sample, encode_text
 from roadscribe.model.load import Choice
 
@@ -32,6 +33,7 @@ PREFIX = 0
 PADDING = -1
 FLEX_CAPABILITY = (8, 0)
 """CUDA compute capability from which torch builds and tests FlexAttention's kernels."""
+BranchAttention = Literal["auto", "flex", "mask"]
 ATTENTION = "branches"
 """Name under which transformers finds `_attend`."""
 
@@ -167,28 +169,41 @@ def attend_masked(
     return torch.cat([prefix, rest], dim=2)
 
 
-def choose_branch_attention(device: str, capability: tuple[int, int] = (0, 0), card: str = "") -> Choice:
+def choose_branch_attention(
+    device: str, capability: tuple[int, int] = (0, 0), card: str = "", asked: BranchAttention = "auto"
+) -> Choice:
     """What computes attention over branches, "flex" or "mask", and why.
 
     Args:
         device: "cuda" or "cpu".
         capability: the card's CUDA compute capability.
         card: the card's name, for the reason.
+        asked: the recipe's ``train.branch_attention``.
+
+    Raises:
+        InputError: FlexAttention is asked for where it cannot train.
     """
     if device != "cuda":
-        return Choice("mask", "a mask on the branches alone; FlexAttention has no backward pass on a CPU")
-    if capability < FLEX_CAPABILITY:
-        return Choice("mask", f"a mask on the branches alone; {card} is older than FlexAttention's kernels")
-    return Choice("flex", f"FlexAttention skips what no branch sees; {card} runs its kernels")
+        why = "FlexAttention has no backward pass on a CPU"
+    elif capability < FLEX_CAPABILITY:
+        why = f"{card} is older than FlexAttention's kernels"
+    elif asked == "auto":
+        return Choice(
+            "mask", "a mask on the branches alone; no slower than FlexAttention, nothing to compile"
+        )
+    else:
+        return Choice(asked, "asked for")
+    if asked == "flex":
+        raise InputError(f"train.branch_attention=flex: {why}; use auto or mask")
+    return Choice("mask", f"a mask on the branches alone; {why}")
 
 
-def branch_attention(device: torch.device) -> Choice:
+def branch_attention(device: torch.device, asked: BranchAttention = "auto") -> Choice:
     """`choose_branch_attention` for a device of this machine."""
     if device.type != "cuda":
-        return choose_branch_attention(device.type)
-    return choose_branch_attention(
-        "cuda", torch.cuda.get_device_capability(device), torch.cuda.get_device_name(device)
-    )
+        return choose_branch_attention(device.type, asked=asked)
+    card = torch.cuda.get_device_name(device)
+    return choose_branch_attention("cuda", torch.cuda.get_device_capability(device), card, asked)
 
 
 def attend_in_branches(language_model: Any, *, flex: bool) -> RemovableHandle:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from bitsandbytes.functional import dequantize_blockwise
 from torch.nn.attention.flex_attention import flex_attention
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, pad, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
@@ -97,6 +97,33 @@ def _whole(
     return weight
 
 
+@torch.library.custom_op("roadscribe::write_thin", mutates_args=("wide",))
+def _write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
+    """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, inputs + sum of ranks) begins with."""
+    inputs = a.shape[1]
+    torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs:])
+
+
+@torch.library.custom_op("roadscribe::back_products", mutates_args=())
+def _back_products(upstream: list[torch.Tensor], whole: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """The gradients of ``x`` and of ``x A'`` side by side, (tokens, inputs + sum of ranks), summed within the
+    products: as products and sums of a compiled graph each would pass over the widest tensors once more."""
+    both: torch.Tensor | None = None
+    row, inputs = 0, a.shape[1]
+    for one in upstream:
+        part = whole[row : row + one.shape[1]]
+        both = one @ part if both is None else both.addmm_(one, part)
+        row += one.shape[1]
+    assert both is not None
+    both[:, :inputs].addmm_(both[:, inputs:], a)
+    return both
+
+
+@_back_products.register_fake
+def _(upstream: list[torch.Tensor], whole: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    return upstream[0].new_empty((upstream[0].shape[0], whole.shape[1]))
+
+
 class _Product(torch.autograd.Function):
     """``x W' + s (x A') B'`` for projections that share ``x``."""
 
@@ -106,9 +133,10 @@ class _Product(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         """``x`` (tokens, inputs), ``a`` (sum of ranks, inputs), then B and base: (tokens, outputs) for each."""
         count = len(spec.outputs)
-        thin = linear(x, a)
-        out = linear(torch.cat([x, thin], dim=1), _whole(x, spec, tensors[:count], tensors[count:]))
-        ctx.save_for_backward(x, thin, a, *tensors)
+        wide = pad(x, (0, a.shape[0]))
+        _write_thin(wide, a)
+        out = linear(wide, _whole(x, spec, tensors[:count], tensors[count:]))
+        ctx.save_for_backward(wide, a, *tensors)
         ctx.spec = spec
         return tuple(torch.split(out, list(spec.outputs), dim=1))
 
@@ -117,23 +145,18 @@ class _Product(torch.autograd.Function):
         """Gradients of ``x``, ``a`` and every B; the outputs' gradients come one by one and stay so."""
         spec: Spec = ctx.spec
         count = len(spec.outputs)
-        x, thin, a, *tensors = ctx.saved_tensors
+        wide, a, *tensors = ctx.saved_tensors
+        x, thin = wide[:, : spec.inputs], wide[:, spec.inputs :]
         bs = tensors[:count]
-        whole = _whole(x, spec, bs, tensors[count:])
-        both: torch.Tensor | None = None
+        both = _back_products(list(upstream), _whole(x, spec, bs, tensors[count:]), a)
         grads: list[torch.Tensor | None] = []
-        row = column = 0
+        column = 0
         for one, b in zip(upstream, bs, strict=True):
-            rows, columns = b.shape
-            part = whole[row : row + rows]
-            both = one @ part if both is None else torch.addmm(both, one, part)
-            grads.append(((one.t() @ thin[:, column : column + columns]) * spec.scaling).to(b.dtype))
-            row, column = row + rows, column + columns
-        assert both is not None
-        through_b = both[:, spec.inputs :]
-        grad_a = through_b.t() @ x
-        grad_x = both[:, : spec.inputs] + through_b @ a if ctx.needs_input_grad[0] else None
-        return grad_x, grad_a, None, *grads, *[None] * (len(tensors) - count)
+            rank = b.shape[1]
+            grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
+            column += rank
+        grad_a = both[:, spec.inputs :].t() @ x
+        return both[:, : spec.inputs], grad_a, None, *grads, *[None] * (len(tensors) - count)
 
 
 def _product(x: torch.Tensor, spec: Spec, tensors: Tensors) -> tuple[torch.Tensor, ...]:
@@ -281,22 +304,29 @@ class FusedTextModel(Qwen3VLTextModel):  # type: ignore[misc]
             None if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 else attention_mask
         )
         cos, sin = (one.unsqueeze(2) for one in self.rotary_emb(inputs_embeds, position_ids[-3:]))
-        for one in (inputs_embeds, cos, sin):
-            # Batches differ in length; without the hint the second one would be compiled for once more.
-            torch._dynamo.maybe_mark_dynamic(one, 1)
+        _differs_in_length(cos, sin)
+        if wanted_places is not None:
+            _differs_in_length(wanted_places)
+        if isinstance(mask, torch.Tensor):
+            torch._dynamo.maybe_mark_dynamic(mask, [2, 3])
         visual = visual_places
         if visual is None and visual_pos_masks is not None:
             visual = visual_pos_masks.flatten().nonzero().squeeze(1)
         deep = deepstack_visual_embeds or ()
-        hidden = inputs_embeds
+        # The first layer's input needs no gradient; with one, all layers share what is compiled.
+        hidden = inputs_embeds.detach().requires_grad_()
         with torch.autocast(hidden.device.type, enabled=False):
             for index, (norms, groups) in enumerate(zip(fused.norms, fused.groups, strict=True)):
                 # Nothing reads the last layer's other tokens, so they only lend it their keys and values.
                 last = index + 1 == len(fused.norms) and index >= len(deep) and mask is None
                 places = wanted_places if last else None
+                _differs_in_length(hidden)
                 arguments = (hidden, cos, sin, mask, fused.spec, norms, groups, places)
                 if self.gradient_checkpointing:
-                    hidden = checkpoint(fused.forward, *arguments, use_reentrant=False)
+                    # Nothing in a layer draws a random number.
+                    hidden = checkpoint(
+                        fused.forward, *arguments, use_reentrant=False, preserve_rng_state=False
+                    )
                 else:
                     hidden = fused.forward(*arguments)
                 if index < len(deep) and visual is not None:
@@ -306,6 +336,12 @@ class FusedTextModel(Qwen3VLTextModel):  # type: ignore[misc]
                 hidden = at_places(hidden, wanted_places)
             hidden = self.norm(hidden)
         return BaseModelOutputWithPast(last_hidden_state=hidden)
+
+
+def _differs_in_length(*tensors: torch.Tensor) -> None:
+    """Say before it is compiled that dimension 1 differs from batch to batch, or the second batch compiles anew."""
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, 1)
 
 
 def can_fuse(model: Any) -> str | None:

@@ -234,7 +234,8 @@ def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> fl
     - the layer's two norms: their float32 input and their result, 4 + s a unit of width each;
     - the norms of queries and keys: their float32 input, where that is a copy;
     - attention: queries, keys, result, and the values, which are a part of the product that made all three; a
-      kernel that takes as many keys as queries keeps repeated keys and values instead;
+      kernel that takes as many keys as queries keeps repeated keys and values instead; and the result once more
+      beside its rank-wide product;
     - the MLP: the gate and up product, silu of the one, and that times the other;
     - each projection: the rank-wide product with A.
 
@@ -244,9 +245,13 @@ def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> fl
     queries = shape.heads * shape.head_dim
     keys = shape.kv_heads * shape.head_dim
     copied = s < 4
+    shared = compute.flash and not compute.masked
     norms = 2 * (4 + s) * shape.hidden + (4 * (queries + keys) if copied else 0)
-    attention = s * (2 * queries + keys) if compute.flash else s * 4 * queries
-    if compute.flash or not copied:
+    attention = s * (3 * queries + keys) if shared else s * 5 * queries
+    if compute.masked:
+        # Prefix and branches are two calls: results, queries and the joint product once more.
+        attention += s * 4 * queries
+    if shared or not copied:
         attention += s * (queries + 2 * keys)
     mlp = s * 4 * shape.intermediate
     thin = s * len(LANGUAGE_LINEARS) * shape.rank
@@ -279,10 +284,11 @@ def buffer_bytes(shape: ModelShape, setting: Setting, compute: Compute) -> float
     return compute.itemsize * shape.intermediate * (2 * inputs + shape.hidden)
 
 
-def logits_bytes(shape: ModelShape, answer_tokens: int, compute: Compute) -> float:
-    """Bytes of one chunk of `answer_loss`: logits in the computation type, in float32, and their gradient."""
+def logits_bytes(shape: ModelShape, answer_tokens: int, compute: Compute, *, compiled: bool = False) -> float:
+    """Bytes of one chunk of `answer_loss`: logits in the computation type, in float32 unless compiled, and their
+    gradient."""
     rows = min(answer_tokens, max(1, CHUNK_BYTES // (4 * shape.vocabulary)))
-    return rows * shape.vocabulary * (4 + 2 * compute.itemsize)
+    return rows * shape.vocabulary * (2 * compute.itemsize + (0 if compiled else 4))
 
 
 def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[Term]:
@@ -352,16 +358,16 @@ def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, comp
     waiting = sum(sorted((size.patches for size in sizes), reverse=True)[: setting.clips_a_step])
     features = visual * (1 + shape.deepstack) * shape.hidden * s
     inputs = tokens * shape.hidden * s * (shape.layers if setting.checkpointing else 1)
-    # Yes or no a pair, and what attention makes of it.
-    mask = tokens * longest * (1 + s) if compute.masked else 0
     layers = 1 if setting.checkpointing else shape.layers
+    # Yes or no a pair of an answer's token and any other, and what attention makes of it in each layer.
+    mask = answers * longest * (1 + s * layers) if compute.masked else 0
     return Units(
         pixels=waiting * FRAME_BYTES,
         inputs=features + inputs + mask,
         kept=layers * tokens * kept_bytes(shape, compute, fused=setting.fused),
         working=tokens * working_bytes(shape, compute),
         buffers=buffer_bytes(shape, setting, compute),
-        logits=logits_bytes(shape, answers, compute),
+        logits=logits_bytes(shape, answers, compute, compiled=setting.compiled),
         vision=visual * MERGE * MERGE * vision_bytes(shape, compute),
     )
 

@@ -140,7 +140,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card) -> Plan:
         dtype=dtype.value,
         quantized=recipe.model.quantization == "nf4",
         fused=all_seven and not recipe.lora.dropout,
-        branches=choose_branch_attention("cuda", capability, card.name).value
+        branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention).value
         if len(items) < len(rows)
         else None,
     )
@@ -316,8 +316,10 @@ def _decisions(
     work: Work, card: Card, settings: Sequence[Candidate], chosen: Candidate, dtype_reason: str
 ) -> Iterable[Decision]:
     yield Decision("dtype", work.dtype, dtype_reason)
-    if work.branches == "flex":
-        yield Decision("attention", "flex", "answers that share a clip see it once, and not each other")
+    if work.branches is not None:
+        yield Decision(
+            "attention", work.branches, "answers that share a clip see it once, and not each other"
+        )
     elif not card.flash:
         yield Decision(
             "attention", "sdpa", f"memory-efficient kernel, keys repeated; {card.name} has no flash"

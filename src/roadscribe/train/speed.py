@@ -74,13 +74,13 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
         train: the recipe's section.
         passes: forward and backward passes of the run.
     """
-    answer_only_head(trainer.model.get_base_model())
+    compiled = choose_compile(train.compile, loaded.device.type, passes)
+    answer_only_head(trainer.model.get_base_model(), compiled=compiled.value == "on")
     if loaded.device.type == "cpu" and train.dense_weights == "auto" and train.compile == "auto":
         # Small products on a CPU: writing the update into the weight is quickest there.
         fold_lora(trainer.model)
         return
     reason = can_fuse(trainer.model)
-    compiled = choose_compile(train.compile, loaded.device.type, passes)
     say(f"compiled layers: {compiled.value} ({compiled.reason})")
     if compiled.value == "on":
         compile_vision(loaded.model)
@@ -102,8 +102,8 @@ def linear_parameters(text: Any) -> int:
     return int(layer * text.num_hidden_layers)
 
 
-def answer_only_head(base: Any) -> None:
-    """Let a Qwen3-VL answer with the summed loss of the answer tokens.
+def answer_only_head(base: Any, *, compiled: bool = False) -> None:
+    """Let a Qwen3-VL answer with the summed loss of the answer tokens, on the way ``compiled`` or not.
 
     ``base(..., answer_labels=labels)`` takes what the model takes; ``base(..., placed=places)`` what a `Placed`
     batch holds, and asks the card for nothing on the way. Any other call is as before. The call goes through
@@ -121,10 +121,12 @@ def answer_only_head(base: Any) -> None:
         head = self.get_output_embeddings().weight
         if placed is not None:
             hidden = _placed_hidden(self.model, placed, **kwargs)
-            return token_loss(hidden.flatten(0, 1).index_select(0, placed["counts"]), placed["targets"], head)
+            before_answers = hidden.flatten(0, 1).index_select(0, placed["counts"])
+            return token_loss(before_answers, placed["targets"], head, compiled=compiled)
         if answer_labels is None:
             return before(*args, **kwargs)
-        return answer_loss(self.model(*args, **kwargs).last_hidden_state, answer_labels, head)
+        hidden = self.model(*args, **kwargs).last_hidden_state
+        return answer_loss(hidden, answer_labels, head, compiled=compiled)
 
     base.forward = types.MethodType(forward, base)
 

@@ -52,10 +52,9 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         # A placed batch's grid stays on the host, where the tower reads it.
         grid = inputs["image_grid_thw"] if placed is None else torch.tensor(placed["grid"])
         wanted: dict[str, Any] = {"answer_labels": labels} if placed is None else {"placed": placed}
-        with fastest_attention(labels.device):
-            pixels = pixels_of(self.processing_class, inputs)
-            features = visual_features(inner, places, grid, pixels, self.kept)
-            summed = model(**inputs, **wanted, mm_encoder_outputs={"image": features}, use_cache=False)
+        pixels = pixels_of(self.processing_class, inputs, inner.visual.dtype)
+        features = visual_features(inner, places, grid, pixels, self.kept)
+        summed = model(**inputs, **wanted, mm_encoder_outputs={"image": features}, use_cache=False)
         count = (labels[:, 1:] != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = summed / torch.as_tensor(count).clamp(min=1)
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
@@ -70,7 +69,9 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         Raises:
             WorkError: the loss or a vision activation is not finite; names the clips.
         """
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        # Around the backward pass, too: what checkpointing computes anew has to come from the same kernel.
+        with fastest_attention(self.args.device):
+            loss = super().training_step(model, inputs, num_items_in_batch)
         self.guard.check(self.state.global_step + 1)
         return loss
 
@@ -125,6 +126,8 @@ def training_arguments(train: Train, loaded: LoadedBase, folder: Path, workers: 
         dataloader_num_workers=workers,
         dataloader_persistent_workers=workers > 0,
         dataloader_pin_memory=loaded.device.type == "cuda",
+        # The host goes on to the next step while the card still computes and the batch is on its way.
+        accelerator_config={"non_blocking": loaded.device.type == "cuda"},
         seed=train.seed,
         data_seed=train.seed,
         save_strategy="steps",
@@ -190,7 +193,7 @@ def build_trainer(
         speed_up(trainer, loaded, train, int(passes))
     drop_padding_mask(trainer.model.get_base_model().model.language_model)
     if are_items(rows):
-        choice = branch_attention(loaded.device)
+        choice = branch_attention(loaded.device, train.branch_attention)
         say(f"attention over branches: {choice.reason}")
         attend_in_branches(trainer.model.get_base_model().model.language_model, flex=choice.value == "flex")
     return trainer
