@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from training_rows import make_row, save_rows
 
 from roadscribe import cli
+from roadscribe.infer.packed import PackedCache
 from roadscribe.model.load import load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Model, Recipe, load_recipe
@@ -26,15 +27,28 @@ from roadscribe.train.duration import batch_flops, card_speed, duration
 from roadscribe.train.fused import fuse
 from roadscribe.train.memory import (
     Compute,
+    Look,
     ModelShape,
     SampleSize,
     Setting,
     kept_bytes,
+    look_bytes,
     nf4_bytes,
     predict,
     shape_of,
 )
-from roadscribe.train.plan import GIB, Plan, Work, candidate, cannot_fit, decide, settings_of, with_frames
+from roadscribe.train.plan import (
+    GIB,
+    SPARE,
+    Plan,
+    Work,
+    as_text,
+    candidate,
+    cannot_fit,
+    decide,
+    settings_of,
+    with_frames,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 TEN_FRAMES = SampleSize(tokens=2940, visual=2200, answer=300, frames=10, width=640, height=352)
@@ -177,6 +191,38 @@ def test_the_terms_add_up_and_every_trade_goes_the_right_way(shapes) -> None:
     assert peak(dense=True) - peak() == pytest.approx(2 * shape.linear_parameters, rel=0.1)
     fewer = predict(shape, [with_frames(TEN_FRAMES, 4)] * 64, plain, HALF)
     assert fewer.peak < found.peak
+
+
+def test_the_keys_and_values_of_a_look_take_the_bytes_of_the_engines_cache(tiny_folder: Path) -> None:
+    config = load_base(Model(base=str(tiny_folder)), max_pixels=6144, device=torch.device("cpu")).model.config
+    sizes, look = [TEN_FRAMES._replace(tokens=356, answer=100)], Look(reports=3, new_tokens=256)
+    cache = PackedCache(config.text_config, 3, 0, torch.float32, torch.device("cpu"))
+    cache.begin_prompt(256 + 256)
+    held = cache.keys.nbytes + cache.values.nbytes
+    counted = look_bytes(shape_of(config, 8, LANGUAGE_LINEARS), sizes, look, Compute(4, flash=True))
+    # Keys, values, and wider keys beside the old ones.
+    assert counted == 1.5 * held
+
+
+def test_many_reports_at_once_can_be_the_height_of_a_run_and_fewer_are_named(shapes) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml")
+    few, many = (
+        decide(recipe, "base", work_of(shapes["2b"], CARDS["t4"])._replace(look=look), CARDS["t4"], "why")
+        for look in (Look(1, 1024), Look(64, 1024))
+    )
+    assert few.fits and few.asked.prediction.look_moment < few.asked.prediction.peak
+    assert "writing 1 held-out reports" in as_text(few)
+    found = many.asked.prediction
+    assert not many.fits and found.peak == found.look_moment
+    assert sum(term.bytes for term in found.terms) == pytest.approx(found.peak)
+    (way,) = many.ways
+    reports = int(way.overrides[-1].removeprefix("infer.batch_size="))
+    work = work_of(shapes["2b"], CARDS["t4"])
+    train = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml", list(way.overrides)).train
+    assert candidate(train, work._replace(look=Look(reports, 1024)), CARDS["t4"]).fits(CARDS["t4"])
+    assert not candidate(train, work._replace(look=Look(reports + 1, 1024)), CARDS["t4"]).fits(
+        CARDS["t4"], SPARE
+    )
 
 
 def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder: Path) -> None:

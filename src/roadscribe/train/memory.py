@@ -125,6 +125,15 @@ class Compute(NamedTuple):
     """Whether attention reads a mask of all pairs: answers that share a prefix, without FlexAttention."""
 
 
+class Look(NamedTuple):
+    """Reports on held-out clips that are written while a run lasts (`watch`)."""
+
+    reports: int
+    """Written at once."""
+    new_tokens: int
+    """At most, of each."""
+
+
 class Coefficients(NamedTuple):
     """Fitted factors on counted bytes (1 is the count), and what no count explains."""
 
@@ -164,6 +173,10 @@ class Prediction(NamedTuple):
     terms: tuple[Term, ...]
     vision_moment: float
     """Bytes while the vision tower is at work; beneath ``peak``, or equal to it."""
+    step_moment: float
+    """Bytes at the height of a training step; likewise."""
+    look_moment: float
+    """Bytes while held-out reports are written, 0 where none are; likewise."""
     peak: float
     """Bytes that torch has allocated at the highest point."""
     needed: float
@@ -291,6 +304,13 @@ def logits_bytes(shape: ModelShape, answer_tokens: int, compute: Compute, *, com
     return rows * shape.vocabulary * (2 * compute.itemsize + (0 if compiled else 4))
 
 
+def look_bytes(shape: ModelShape, sizes: Sequence[SampleSize], look: Look, compute: Compute) -> float:
+    """Bytes of the keys and values of all reports of a look, prompt and all; where they grow, the keys stand there
+    twice for a moment."""
+    tokens = max(size.tokens - size.answer for size in sizes) + look.new_tokens
+    return 3 * shape.layers * look.reports * shape.kv_heads * shape.head_dim * compute.itemsize * tokens
+
+
 def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[Term]:
     """What lies in memory from the first step to the last."""
     s = compute.itemsize
@@ -372,11 +392,17 @@ def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, comp
     )
 
 
-def predict(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, compute: Compute) -> Prediction:
-    """Peak memory of a fine-tuning step, with its terms.
+def predict(
+    shape: ModelShape,
+    sizes: Sequence[SampleSize],
+    setting: Setting,
+    compute: Compute,
+    look: Look | None = None,
+) -> Prediction:
+    """Peak memory of a fine-tuning run, with its terms.
 
-    The height is either while the vision tower is at work, or in the language model: everything kept, and the
-    larger of the logits' chunk and a layer's backward pass.
+    The height is while the vision tower is at work, or in the language model (everything kept, and the larger of
+    the logits' chunk and a layer's backward pass), or while held-out reports are written.
     """
     known = measured(compiled=setting.compiled)
     fitted = known.coefficients
@@ -401,11 +427,21 @@ def predict(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, co
             terms.append(Term("one layer's backward pass", working, "gradients and the weight written out"))
         else:
             terms.append(Term("logits", counted.logits, "answer tokens only, in chunks"))
+    peak = step_moment = always + max(vision, language)
+    look_moment = 0.0
+    if look is not None:
+        written = look_bytes(shape, sizes, look, compute)
+        look_moment = sum(term.bytes for term in static) + fixed + written
+        if look_moment > peak:
+            peak = look_moment
+            how = f"keys and values of {look.reports}, {look.new_tokens:,} new tokens each (infer.batch_size)"
+            terms = [*static, Term("held-out reports", written, how)]
     terms.append(Term("libraries' workspaces", fixed, ""))
-    peak = always + max(vision, language)
     return Prediction(
         terms=tuple(terms),
         vision_moment=always + vision,
+        step_moment=step_moment,
+        look_moment=look_moment,
         peak=peak,
         needed=peak * (1 + known.slack) + known.context_mib * 2**20,
         measured=known.measured,

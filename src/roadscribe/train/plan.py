@@ -26,6 +26,7 @@ from roadscribe.train.data import check_rows, open_image, open_rows
 from roadscribe.train.duration import Duration, card_speed, duration
 from roadscribe.train.memory import (
     Compute,
+    Look,
     ModelShape,
     Prediction,
     SampleSize,
@@ -58,6 +59,8 @@ class Work(NamedTuple):
     fused: bool
     branches: str | None
     """What computes attention over shared prefixes; None where no row shares one."""
+    look: Look | None = None
+    """The held-out reports that are written meanwhile; None where none are."""
 
 
 class Candidate(NamedTuple):
@@ -143,8 +146,16 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card) -> Plan:
         branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention).value
         if len(items) < len(rows)
         else None,
+        look=look_of(recipe),
     )
     return decide(recipe, base.name, work, card, dtype.reason)
+
+
+def look_of(recipe: Recipe) -> Look | None:
+    """The held-out reports that a run of the recipe writes at once."""
+    if not recipe.train.eval_steps:
+        return None
+    return Look(min(recipe.infer.batch_size, recipe.train.eval_clips), recipe.infer.max_new_tokens)
 
 
 def single_rows(tokens: Sequence[int]) -> list[Item]:
@@ -190,7 +201,7 @@ def decide(recipe: Recipe, base: str, work: Work, card: Card, dtype_reason: str)
             ways = (Way(overrides_of(recipe.train, chosen.train), chosen.prediction.needed),)
         else:
             smallest = min(settings, key=lambda one: one.prediction.needed)
-            ways = smaller_clips(recipe, work, card, smallest.train)
+            ways = fewer_reports(recipe, work, card) or smaller_clips(recipe, work, card, smallest.train)
     return Plan(
         base=base,
         card=card,
@@ -245,7 +256,7 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     took = None
     if speed is not None:
         took = duration(work.shape, work.sizes, setting, speed, total / len(work.sizes), train.seed)
-    return Candidate(train, setting, predict(work.shape, work.sizes, setting, compute), took)
+    return Candidate(train, setting, predict(work.shape, work.sizes, setting, compute, work.look), took)
 
 
 def fastest(fitting: Sequence[Candidate]) -> Candidate | None:
@@ -275,6 +286,20 @@ def overrides_of(asked: Train, other: Train) -> tuple[str, ...]:
         for name in names
         if getattr(asked, name) != getattr(other, name)
     )
+
+
+def fewer_reports(recipe: Recipe, work: Work, card: Card) -> tuple[Way, ...]:
+    """What makes a run fit that only its looks at held-out reports keep from fitting: the most reports at once."""
+    if work.look is None:
+        return ()
+    for reports in range(work.look.reports - 1, 0, -1):
+        fewer = work._replace(look=work.look._replace(reports=reports))
+        tried = [candidate(train, fewer, card) for train in settings_of(recipe.train)]
+        best = fastest([one for one in tried if one.fits(card, SPARE)])
+        if best is not None:
+            overrides = (*overrides_of(recipe.train, best.train), f"infer.batch_size={reports}")
+            return (Way(overrides, best.prediction.needed),)
+    return ()
 
 
 def smaller_clips(recipe: Recipe, work: Work, card: Card, train: Train) -> tuple[Way, ...]:
@@ -352,7 +377,12 @@ def _decisions(
     if work.quantized:
         size = work.shape.linear_parameters * (4 if work.dtype == "float32" else 2)
         kept = choose_dense(chosen.train.dense_weights, size, int(card.memory_gib * GIB))
-        yield Decision("dense weights", "on" if chosen.setting.dense else "off", kept.reason)
+        with_them = None if chosen.setting.dense else like(dense_weights="auto")
+        if with_them is not None and with_them.setting.dense:
+            reason = f"{size / 2**30:.1f} GiB more would be {_needed(with_them, card)}"
+        else:
+            reason = kept.reason
+        yield Decision("dense weights", "on" if chosen.setting.dense else "off", reason)
 
 
 def _needed(one: Candidate, card: Card) -> str:
@@ -415,6 +445,15 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
     }
 
 
+def _look_lines(prediction: Prediction, look: Look | None) -> list[str]:
+    if look is None:
+        return []
+    if prediction.look_moment < prediction.peak:
+        took = f"writing {look.reports} held-out reports at once takes {prediction.look_moment / GIB:.2f} GiB"
+        return [f"    {took}, less than a step"]
+    return [f"    a training step alone takes {prediction.step_moment / GIB:.2f} GiB"]
+
+
 def as_text(found: Plan) -> str:
     """A plan for a reader."""
     work, asked = found.work, found.asked
@@ -433,6 +472,7 @@ def as_text(found: Plan) -> str:
         f"{asked.train.gradient_accumulation}, checkpointing "
         f"{'on' if asked.train.gradient_checkpointing else 'off'}",
         *_memory_lines(asked.prediction, found.card),
+        *_look_lines(asked.prediction, work.look),
         *([] if asked.prediction.measured else ["    counted from the code, not yet measured on a card"]),
         *_time_lines(asked.duration, found.card),
         "",
