@@ -391,7 +391,7 @@ def evaluate(
 
 @app.command()
 def describe(
-    videos: Annotated[list[Path], typer.Argument(help="Videos or folders of videos.")],
+    videos: Annotated[list[Path], typer.Argument(help="Videos, folders of videos or manifests (*.jsonl).")],
     model: Annotated[
         str | None,
         typer.Option(
@@ -411,7 +411,8 @@ def describe(
         if as_json:
             print(json.dumps(result, ensure_ascii=False), flush=True)
         else:
-            print(f"{result['video']}\n\n{result['text']}\n", flush=True)
+            which = f" ({result['clip_id']})" if "clip_id" in result else ""
+            print(f"{result['video']}{which}\n\n{result['text']}\n", flush=True)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from roadscribe import tiny
 from roadscribe.artifacts import finish, open_output
@@ -118,6 +119,28 @@ def test_the_only_video_is_the_error(video: Path, tiny_folder: Path, tmp_path: P
 
 def test_a_video_given_twice_is_described_once(video: Path, tiny_folder: Path) -> None:
     assert len(describe([video, video.parent], tiny_folder, BRIEF)) == 1
+
+
+def test_a_manifests_windows_and_images_are_each_described(
+    video: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    images = [f"{number}.png" for number in range(2)]
+    for number, name in enumerate(images):
+        Image.new("RGB", (64, 64), (90 * number, 0, 0)).save(tmp_path / name)
+    lines = [
+        {"video": video.name, "start_s": 0.0, "end_s": 0.3},
+        {"video": video.name, "start_s": 0.4, "end_s": 0.8, "clip_id": "later"},
+        {"images": images, "timestamps_s": [3.0, 4.0], "clip_id": "pictures"},
+    ]
+    manifest = tmp_path / "drives.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    brief = load_recipe(None, ["footage.frames=2", "model.quantization=none", "infer.max_new_tokens=16"])
+    found = describe([manifest, manifest], tiny_folder, brief)
+    assert [(one["clip_id"], [frame["time_s"] for frame in one["frames"]]) for one in found] == [
+        ("pictures", [3.0, 4.0]),
+        ("drive", [0.0, 0.3]),
+        ("later", [0.4, 0.8]),
+    ]
 
 
 def test_the_tiny_model_says_what_it_is(

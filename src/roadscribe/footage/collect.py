@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,6 +103,8 @@ def collect(
         if not clips:
             for name in (SKIPPED, NOTES, MANIFEST):
                 (out / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                out.rmdir()  # which holds nothing else, unless it was the user's own
             several = f"none of the {len(videos)} videos gives a clip; the first: " if len(videos) > 1 else ""
             raise InputError(several + reasons[0])
         drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
@@ -151,6 +153,25 @@ def clip_from_video(
         raise InputError(f"{path}: cannot be read ({reason(error)}); copy the file again") from error
     name = clip_id or printable(path.stem)
     return _clip(frames, provenance, footage, name, drive_id or name, source, known)
+
+
+def clip_from_source(video: SourceVideo, footage: Footage, evidence: Evidence) -> Clip:
+    """The clip of what `sources.find_videos` found: a video, a window of one, or a list of images.
+
+    Raises:
+        InputError: as `clip_from_video` and `images.choose_images`.
+    """
+    if video.images:
+        return _clip_from_images(video, footage, evidence)
+    return clip_from_video(
+        video.path,
+        footage,
+        clip_id=video.clip_id,
+        drive_id=video.drive_id,
+        source=video.source,
+        evidence=evidence,
+        asked=Asked(video.start_s, video.end_s),
+    )
 
 
 def _clip_from_images(video: SourceVideo, footage: Footage, evidence: Evidence) -> Clip:
@@ -348,18 +369,7 @@ def _sample(video: SourceVideo, footage: Footage) -> Sampled:
     notes: list[str] = []
     try:
         evidence, notes = known_about(video)
-        if video.images:
-            return Sampled(_clip_from_images(video, footage, evidence), notes)
-        clip = clip_from_video(
-            video.path,
-            footage,
-            clip_id=video.clip_id,
-            drive_id=video.drive_id,
-            source=video.source,
-            evidence=evidence,
-            asked=Asked(video.start_s, video.end_s),
-        )
-        return Sampled(clip, notes)
+        return Sampled(clip_from_source(video, footage, evidence), notes)
     except InputError as error:
         return Sampled(str(error), notes)
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from roadscribe import tiny
 from roadscribe.clip import Clip
 from roadscribe.errors import InputError
-from roadscribe.footage.collect import clip_from_video
-from roadscribe.footage.sources import find_videos, real_path
+from roadscribe.footage.collect import clip_from_source
+from roadscribe.footage.sources import SourceVideo, find_videos, real_path
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import CONTRACT, VisionContract, read_contract
@@ -53,9 +53,10 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
         recipe: its ``infer`` section, and without an adapter its ``footage`` and ``model`` sections.
 
     Yields:
-        For each video ``{"video", "report": {"scene_description", "driving_parameters", "risk_assessment"},
-        "text", "frames": [{"time_s"}], "seconds", "model"}``. ``report`` is null where none can be read in
-        the text. ``problem`` says why it is null or what was mended, ``notice`` what to know of the model.
+        For each video, window or list of images ``{"video", "report": {"scene_description",
+        "driving_parameters", "risk_assessment"}, "text", "frames": [{"time_s"}], "seconds", "model"}``.
+        ``report`` is null where none can be read in the text. ``clip_id`` names what a manifest's line asked
+        for. ``problem`` says why the report is null or what was mended, ``notice`` what to know of the model.
 
     Raises:
         InputError: no such model, none of the videos can be described; or, after all others are done, some
@@ -68,10 +69,10 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
         if ready.notice:
             say(ready.notice)
     described = 0
-    for path in found:
+    for video in found:
         started = time.perf_counter()
         try:
-            clip = clip_from_video(path, ready.footage)
+            clip = clip_from_source(video, ready.footage, video.evidence)
         except InputError as error:
             failed.append(error)
             if not alone:
@@ -79,7 +80,7 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
             continue
         (answer,) = ready.engine.generate([clip.images()], grammar=recipe.infer.grammar)
         described += 1
-        yield describe_answer(path, clip, answer, ready, time.perf_counter() - started)
+        yield describe_answer(video, clip, answer, ready, time.perf_counter() - started)
     if failed and alone:
         raise failed[0]
     if failed:
@@ -89,12 +90,13 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
 
 
 def describe_answer(
-    path: Path, clip: Clip, answer: GeneratedReport, ready: ReadyModel, seconds: float
+    video: SourceVideo, clip: Clip, answer: GeneratedReport, ready: ReadyModel, seconds: float
 ) -> dict[str, Any]:
     """One answer as `describe_videos` yields it; ``seconds`` is the wall time from video to report."""
     report, problem = read_report(answer)
     return {
-        "video": str(path),
+        "video": str(video.path),
+        **({"clip_id": video.clip_id} if video.source in ("manifest", "simulator") else {}),
         "report": report,
         "text": answer.text,
         "frames": [{"time_s": round(time_s, 3)} for time_s in clip.timestamps_s],
@@ -182,17 +184,18 @@ def _notice(base_path: str) -> str | None:
     return tiny.HONEST_LINE if Path(base_path).resolve() == tiny.WEIGHTS.resolve() else None
 
 
-def _find(inputs: Sequence[Path]) -> tuple[list[Path], list[InputError]]:
-    """The videos that the inputs name, each once, and what is wrong with the other inputs.
+def _find(inputs: Sequence[Path]) -> tuple[list[SourceVideo], list[InputError]]:
+    """What the inputs name, each clip once, and what is wrong with the other inputs.
 
     Where there are several inputs, what is wrong is said on stderr at once, so that the others can go on.
     """
-    found: dict[Path, Path] = {}
+    found: dict[tuple[object, ...], SourceVideo] = {}
     failed: list[InputError] = []
     for path in inputs:
         try:
             for video in find_videos([path]):
-                found.setdefault(real_path(video.path), video.path)
+                clip = (real_path(video.path), video.start_s, video.end_s, video.images)
+                found.setdefault(clip, video)
         except InputError as error:
             failed.append(error)
             if len(inputs) > 1:
