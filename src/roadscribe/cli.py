@@ -312,6 +312,7 @@ def plan(
             help="t4, l4, a100, a100-80, h100 or h200; default: the card in this machine.", metavar="CARD"
         ),
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cards of this kind to train on together.")] = 1,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     as_json: Json = False,
@@ -326,7 +327,7 @@ def plan(
     from roadscribe.train.plan import as_text, cannot_fit
     from roadscribe.train.plan import plan as run
 
-    found = run(options, folder, hardware)
+    found = run(options, folder, hardware, processes)
     print(json.dumps(plan_json(found)) if as_json else as_text(found))
     if not found.fits:
         raise WorkError(cannot_fit(found))

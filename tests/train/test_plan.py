@@ -225,6 +225,25 @@ def test_many_reports_at_once_can_be_the_height_of_a_run_and_fewer_are_named(sha
     )
 
 
+def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> None:
+    recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-2b.yaml")
+    one, two = (
+        decide(
+            recipe,
+            "base",
+            work_of(shapes["2b"], CARDS["h200"])._replace(processes=count),
+            CARDS["h200"],
+            "why",
+        )
+        for count in (1, 2)
+    )
+    assert one.asked.duration is not None and two.asked.duration is not None
+    assert two.asked.duration.seconds == pytest.approx(one.asked.duration.seconds / 2)
+    exchanged = two.asked.prediction.step_moment - one.asked.prediction.step_moment
+    assert exchanged == 4 * shapes["2b"].adapter
+    assert "on 2 x H200, each" in as_text(two) and " x " in as_text(one)
+
+
 def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder: Path) -> None:
     from roadscribe.model.encode import sample_tokens
 

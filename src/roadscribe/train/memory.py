@@ -107,6 +107,8 @@ class Setting(NamedTuple):
     """The language model's linears are 4-bit."""
     fused: bool = True
     """Weight and adapter share a product (`fused.can_fuse`); otherwise PEFT's own layers run."""
+    processes: int = 1
+    """Cards that learn together, each with the whole base (data parallelism)."""
 
     @property
     def clips_a_step(self) -> int:
@@ -341,6 +343,8 @@ def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[
         Term("their gradients", 4 * shape.adapter, "float32"),
         Term("AdamW's moments", ADAM_BYTES * shape.adapter, "two, float32"),
     ]
+    if setting.processes > 1:
+        terms.append(Term("gradients on their way", 4 * shape.adapter, "float32, what the cards exchange"))
     return terms
 
 

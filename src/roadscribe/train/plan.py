@@ -61,6 +61,8 @@ class Work(NamedTuple):
     """What computes attention over shared prefixes; None where no row shares one."""
     look: Look | None = None
     """The held-out reports that are written meanwhile; None where none are."""
+    processes: int = 1
+    """Cards of this kind that learn together."""
 
 
 class Candidate(NamedTuple):
@@ -113,8 +115,8 @@ class Plan:
         return self.asked.fits(self.card)
 
 
-def plan(recipe: Recipe, dataset_folder: Path, card: Card) -> Plan:
-    """Predict memory and time of fine-tuning a recipe's base on a dataset, on a card.
+def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -> Plan:
+    """Predict memory and time of fine-tuning a recipe's base on a dataset, on a card or on several alike.
 
     Of the base only its configuration and tokenizer are read (of a hub id, fetched).
 
@@ -147,6 +149,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card) -> Plan:
         if len(items) < len(rows)
         else None,
         look=look_of(recipe),
+        processes=processes,
     )
     return decide(recipe, base.name, work, card, dtype.reason)
 
@@ -238,7 +241,8 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     shaped = step_shape(train, work.rows, len(work.sizes))
     itemsize = 4 if work.dtype == "float32" else 2
     samples = train.max_steps * shaped.batch_size * shaped.gradient_accumulation
-    total = samples if train.max_steps > 0 else train.epochs * len(work.sizes)
+    # Of each process.
+    total = samples if train.max_steps > 0 else train.epochs * len(work.sizes) / work.processes
     compiled = choose_compile(train.compile, "cuda", int(total / shaped.batch_size)).value == "on"
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
@@ -250,6 +254,7 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
         compiled=compiled,
         quantized=work.quantized,
         fused=work.fused,
+        processes=work.processes,
     )
     compute = Compute(itemsize, card.flash, masked=work.branches == "mask")
     speed = card_speed(card, compiled=compiled) if itemsize == 2 else None
@@ -408,6 +413,7 @@ def as_json(found: Plan) -> dict[str, Any]:
         "fits": found.fits,
         "base": found.base,
         "card": {"name": found.card.name, "memory_gib": found.card.memory_gib},
+        "processes": found.work.processes,
         "dtype": found.work.dtype,
         "trained_parameters": found.work.shape.adapter,
         "base_parameters": found.work.shape.base,
@@ -445,6 +451,11 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
     }
 
 
+def _cards(found: Plan) -> str:
+    several = found.work.processes
+    return found.card.name if several == 1 else f"{several} x {found.card.name}, each"
+
+
 def _look_lines(prediction: Prediction, look: Look | None) -> list[str]:
     if look is None:
         return []
@@ -468,13 +479,13 @@ def as_text(found: Plan) -> str:
         f"dataset: {work.rows} {what}, tokens {tokens[0]:,} to {tokens[-1]:,} "
         f"(visual {visual[0]:,} to {visual[-1]:,}, answers {answer[0]:,} to {answer[-1]:,})",
         "",
-        f"the recipe as it stands on {found.card.name}: micro-batch {asked.train.batch_size} x "
+        f"the recipe as it stands on {_cards(found)}: micro-batch {asked.train.batch_size} x "
         f"{asked.train.gradient_accumulation}, checkpointing "
         f"{'on' if asked.train.gradient_checkpointing else 'off'}",
         *_memory_lines(asked.prediction, found.card),
         *_look_lines(asked.prediction, work.look),
         *([] if asked.prediction.measured else ["    counted from the code, not yet measured on a card"]),
-        *_time_lines(asked.duration, found.card),
+        *_time_lines(asked.duration, found.card, work.processes),
         "",
         f"for {found.card.name}:" if found.chosen is not None else f"least for {found.card.name}:",
     ]
@@ -508,14 +519,15 @@ def _memory_lines(prediction: Prediction, card: Card) -> list[str]:
     return lines
 
 
-def _time_lines(took: Duration | None, card: Card) -> list[str]:
+def _time_lines(took: Duration | None, card: Card, processes: int) -> list[str]:
     if took is None:
         return [f"  time: not predicted (no speed known for {card.name} in this type)"]
     return [
-        f"  time: {clock(took.seconds)}, {took.sequences_a_second:.2f} clips/s: language model "
+        f"  time: {clock(took.seconds)}, {took.sequences_a_second * processes:.2f} clips/s: language model "
         f"{clock(took.language_s)}, vision tower {clock(took.vision_s)}, launching {clock(took.launch_s)}"
         + (f", writing weights out {clock(took.rewrite_s)}" if took.rewrite_s else ""),
-        f"    {took.basis}; loading, compiling, checkpoints and evaluation come on top",
+        f"    {took.basis}; loading, compiling, checkpoints and evaluation come on top"
+        + (", and what the cards wait for one another" if processes > 1 else ""),
     ]
 
 
