@@ -55,6 +55,7 @@ def hidden_and_gradients(
         ("nf4", False, False, True),
         ("none", True, False, True),
         ("nf4", True, True, False),
+        ("nf4", False, True, True),
     ],
 )
 def test_the_fused_pass_gives_pefts_hidden_states_and_every_gradient(
