@@ -42,6 +42,12 @@ SAY_FIRST_S = 3.0
 Out = Annotated[Path, typer.Option("--out", help="Folder for what this stage makes.", metavar="DIR")]
 Dataset = Annotated[Path | None, typer.Argument(help="The folder that `curate` wrote.")]
 Data = Annotated[Path | None, typer.Option("--data", help="The same, as an option.", metavar="DIR")]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root", help="Folder that a manifest's paths are relative to; default: its own.", metavar="DIR"
+    ),
+]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML).", metavar="FILE")]
 Overrides = Annotated[
     list[str] | None,
@@ -72,15 +78,15 @@ def _dataset(verb: str, dataset: Path | None, data: Path | None) -> Path:
     return folder
 
 
-def _require_videos(videos: list[Path], recipe: Recipe) -> None:
+def _require_videos(videos: list[Path], root: Path | None, recipe: Recipe) -> None:
     """Look at a single input before seconds go into loading a model; of several, the good ones are described."""
     if len(videos) > 1:
         return
     from roadscribe.footage.sampling import probe
     from roadscribe.footage.sources import find_videos
 
-    found = find_videos(videos)
-    if len(found) == 1:
+    found = find_videos(videos, root)
+    if len(found) == 1 and not found[0].images:
         probe(found[0].path, max_file_mb=recipe.footage.max_file_mb)
 
 
@@ -144,10 +150,7 @@ def collect(
             metavar="WINDOW",
         ),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder that a manifest's paths are relative to; default: its own.", metavar="DIR"),
-    ] = None,
+    root: Root = None,
     telemetry: Annotated[
         Path | None,
         typer.Option(help="CSV of time and speed for the one video given.", metavar="FILE"),
@@ -399,16 +402,17 @@ def describe(
             help="An adapter folder, a model folder or a hub id; default: the demo's adapter, if there is one."
         ),
     ] = None,
+    root: Root = None,
     recipe: RecipeFile = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Report on videos: scene description, driving parameters and risk assessment."""
     options = _recipe(recipe, overrides)
-    _require_videos(videos, options)
+    _require_videos(videos, root, options)
     from roadscribe.infer.describe import describe_videos
 
-    for result in describe_videos(videos, model, options):
+    for result in describe_videos(videos, model, options, root):
         if as_json:
             print(json.dumps(result, ensure_ascii=False), flush=True)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roadscribe import tiny
+from roadscribe import cli, tiny
 from roadscribe.artifacts import finish, open_output
 from roadscribe.errors import InputError
 from roadscribe.infer.describe import describe_videos, read_report
@@ -141,6 +142,31 @@ def test_a_manifests_windows_and_images_are_each_described(
         ("drive", [0.0, 0.3]),
         ("later", [0.4, 0.8]),
     ]
+
+
+def test_a_manifest_of_images_elsewhere_is_described_from_the_command_line(
+    short_prose: None,
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures, manifest = tmp_path / "pictures", tmp_path / "lists" / "one.jsonl"
+    for folder in (pictures, manifest.parent):
+        folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 64)).save(pictures / name)
+    line = {"images": ["a.png", "b.png"], "timestamps_s": [0.0, 1.0], "clip_id": "two"}
+    manifest.write_text(json.dumps(line))
+    options = ["--model", str(tiny_folder), "--set", "footage.frames=2", "--set", "infer.max_new_tokens=16"]
+    command = ["roadscribe", "describe", str(manifest), "--root", str(pictures), "--json", *options]
+    monkeypatch.setattr("sys.argv", command)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    signal.signal(signal.SIGTERM, before)
+    assert not end.value.code
+    assert json.loads(capsys.readouterr().out)["clip_id"] == "two"
 
 
 def test_the_tiny_model_says_what_it_is(

@@ -225,6 +225,16 @@ def test_many_reports_at_once_can_be_the_height_of_a_run_and_fewer_are_named(sha
     )
 
 
+def test_a_prediction_counts_as_measured_only_for_what_was_fitted(shapes) -> None:
+    def measured(compute: Compute = HALF, **changes: Any) -> bool:
+        setting = Setting(2, 8, checkpointing=True, dense=True, compiled=True)._replace(**changes)
+        return predict(shapes["2b"], [TEN_FRAMES] * 16, setting, compute).measured
+
+    assert measured()
+    assert not measured(compiled=False) and not measured(fused=False)
+    assert not measured(HALF._replace(flash=False)) and not measured(HALF._replace(masked=True))
+
+
 def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-2b.yaml")
     one, two = (

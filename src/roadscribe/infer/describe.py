@@ -43,7 +43,9 @@ class ReadyModel(NamedTuple):
     """What a reader of its reports must know, if anything."""
 
 
-def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -> Iterator[dict[str, Any]]:
+def describe_videos(
+    videos: Sequence[Path], model: str | None, recipe: Recipe, root: Path | None = None
+) -> Iterator[dict[str, Any]]:
     """Report on videos, one after the other.
 
     Args:
@@ -51,6 +53,7 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
         model: an adapter's folder, a model's folder, a hub id; None takes the demo's adapter where there is
             one, otherwise the recipe's base.
         recipe: its ``infer`` section, and without an adapter its ``footage`` and ``model`` sections.
+        root: the folder that the manifests' paths are relative to; their own when not given.
 
     Yields:
         For each video, window or list of images ``{"video", "report": {"scene_description",
@@ -62,7 +65,7 @@ def describe_videos(videos: Sequence[Path], model: str | None, recipe: Recipe) -
         InputError: no such model, none of the videos can be described; or, after all others are done, some
             could not (each is named on stderr).
     """
-    found, failed = _find(videos)
+    found, failed = _find(videos, root)
     alone = len(videos) == 1 and len(found) + len(failed) == 1
     if found:
         ready = open_model(model, recipe)
@@ -184,7 +187,7 @@ def _notice(base_path: str) -> str | None:
     return tiny.HONEST_LINE if Path(base_path).resolve() == tiny.WEIGHTS.resolve() else None
 
 
-def _find(inputs: Sequence[Path]) -> tuple[list[SourceVideo], list[InputError]]:
+def _find(inputs: Sequence[Path], root: Path | None) -> tuple[list[SourceVideo], list[InputError]]:
     """What the inputs name, each clip once, and what is wrong with the other inputs.
 
     Where there are several inputs, what is wrong is said on stderr at once, so that the others can go on.
@@ -193,7 +196,7 @@ def _find(inputs: Sequence[Path]) -> tuple[list[SourceVideo], list[InputError]]:
     failed: list[InputError] = []
     for path in inputs:
         try:
-            for video in find_videos([path]):
+            for video in find_videos([path], root):
                 clip = (real_path(video.path), video.start_s, video.end_s, video.images)
                 found.setdefault(clip, video)
         except InputError as error:

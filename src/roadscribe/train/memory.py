@@ -184,7 +184,8 @@ class Prediction(NamedTuple):
     needed: float
     """Bytes that the card must have: the peak, the allocator's slack and the process's context."""
     measured: bool
-    """Whether the factors were fitted to a card; otherwise they are counts."""
+    """Whether a run of this kind was fitted on a card: flash kernels, fused adapters, no mask. Otherwise it rests
+    on counts."""
 
 
 def shape_of(config: Any, rank: int, targets: Sequence[str]) -> ModelShape:
@@ -448,7 +449,7 @@ def predict(
         look_moment=look_moment,
         peak=peak,
         needed=peak * (1 + known.slack) + known.context_mib * 2**20,
-        measured=known.measured,
+        measured=known.measured and compute.flash and not compute.masked and setting.fused,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,17 +295,25 @@ def overrides_of(asked: Train, other: Train) -> tuple[str, ...]:
 
 
 def fewer_reports(recipe: Recipe, work: Work, card: Card) -> tuple[Way, ...]:
-    """What makes a run fit that only its looks at held-out reports keep from fitting: the most reports at once."""
-    if work.look is None:
+    """What makes a run fit that only its looks at held-out reports keep from fitting: the fastest setting that
+    fits at all, with the most reports at once that it leaves room for."""
+    look = work.look
+    if look is None or look.reports == 1:
         return ()
-    for reports in range(work.look.reports - 1, 0, -1):
-        fewer = work._replace(look=work.look._replace(reports=reports))
-        tried = [candidate(train, fewer, card) for train in settings_of(recipe.train)]
-        best = fastest([one for one in tried if one.fits(card, SPARE)])
-        if best is not None:
-            overrides = (*overrides_of(recipe.train, best.train), f"infer.batch_size={reports}")
-            return (Way(overrides, best.prediction.needed),)
-    return ()
+
+    def writing(reports: int, train: Train) -> Candidate:
+        return candidate(train, work._replace(look=look._replace(reports=reports)), card)
+
+    tried = [writing(1, train) for train in settings_of(recipe.train)]
+    best = fastest([one for one in tried if one.fits(card, SPARE)])
+    if best is None:
+        return ()
+    train = best.train
+    most = (
+        bisect_left(range(2, look.reports), True, key=lambda n: not writing(n, train).fits(card, SPARE)) + 1
+    )
+    overrides = (*overrides_of(recipe.train, train), f"infer.batch_size={most}")
+    return (Way(overrides, writing(most, train).prediction.needed),)
 
 
 def smaller_clips(recipe: Recipe, work: Work, card: Card, train: Train) -> tuple[Way, ...]:
