@@ -101,7 +101,7 @@ class TeacherServer:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -123,15 +123,17 @@ class TeacherServer:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            return await self._respond(outcome, body, writer)
+            return await self._respond(outcome, body, reader, writer)
         finally:
             self._at_once -= 1
 
-    async def _respond(self, outcome: str, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
+    async def _respond(
+        self, outcome: str, body: dict[str, Any], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         if outcome == "dropped":
             return False
-        if outcome == "hang":
-            await asyncio.sleep(60)
+        if outcome == "hang":  # until the client goes
+            await asyncio.wait_for(reader.read(), 60)
             return False
         await asyncio.sleep(self.seconds)
         whole = json.dumps(
