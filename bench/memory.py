@@ -37,10 +37,11 @@ from base_model import make
 from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train import memory
-from roadscribe.train.batches import CLIPS, PLACED, pixels_of, visual_features
+from roadscribe.train.batches import CLIPS, PLACED, pixels_of
 from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import check_rows
 from roadscribe.train.duration import batch_flops, layer_passes
+from roadscribe.train.features import visual_features
 from roadscribe.train.plan import Work, candidate, sequence_sizes, single_rows
 from roadscribe.train.speed import fastest_attention
 from roadscribe.train.trainer import build_trainer

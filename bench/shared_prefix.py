@@ -28,9 +28,10 @@ from transformers import PrinterCallback, TrainerCallback
 from roadscribe.model.load import load_base, load_processor, resolve_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.batches import CLIPS, Collator, KeptFeatures
+from roadscribe.train.batches import CLIPS, Collator
 from roadscribe.train.branches import attend_in_branches, branch_attention
 from roadscribe.train.data import DatasetFacts, check_rows
+from roadscribe.train.features import KeptFeatures
 from roadscribe.train.shared import Item, item_rows, rows_a_step, share_prefixes
 from roadscribe.train.trainer import build_trainer, peak_memory_gib
 
@@ -152,7 +153,7 @@ def measure(
             shape,
             recipe.lora,
             Path(folder),
-            kept=None if on_card else KeptFeatures(),
+            kept=None if on_card else KeptFeatures(facts.keys),
             workers=8 if on_card else 0,
         )
         trainer.remove_callback(PrinterCallback)

@@ -2,6 +2,7 @@
 
     python bench/train.py --base FOLDER                       # a card with bfloat16
     python bench/train.py --base FOLDER --t4 --steps 50       # a T4's rules on any card
+    python bench/train.py --base FOLDER --rows 80 --samples-a-step 8    # three epochs: features are kept
     python bench/train.py --base FOLDER --variants ours "ours on two"   # two cards against one
     python bench/train.py --base roadscribe-tiny --rows 16 --frames 6 --size 320x192 --steps 8   # anywhere
 
@@ -38,8 +39,10 @@ from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, Train, load_recipe
 from roadscribe.train import fused, speed
-from roadscribe.train.batches import KeptFeatures
+from roadscribe.train.cards import Card, named_card
 from roadscribe.train.data import check_rows
+from roadscribe.train.keeping import kept_features
+from roadscribe.train.processes import Processes
 from roadscribe.train.shared import share_prefixes
 from roadscribe.train.trainer import build_trainer, training_arguments
 
@@ -200,18 +203,18 @@ def original(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
     return trainer
 
 
-def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
-    """Roadscribe's trainer, as `train` builds it."""
+def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, card: Card | None = None) -> Any:
+    """Roadscribe's trainer, as `train` builds it; for the card that is present, or for another's memory."""
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     stored = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
-    train = recipe.train
-    if rows[0]["clip_id"] == rows[1]["clip_id"]:
-        facts = check_rows(stored, loaded.processor, recipe.footage, train.max_length)
-        stored, train = share_prefixes(train, stored, facts, loaded.processor)
+    facts = check_rows(stored, loaded.processor, recipe.footage, recipe.train.max_length)
+    given, settings = share_prefixes(recipe.train, stored, facts, loaded.processor)
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    here = Processes(count=count, rank=int(os.environ.get("RANK", "0")), local=count)
+    kept = kept_features(recipe, settings, loaded, stored, facts, len(given), here, card)
     on_cpu = loaded.device.type == "cpu"
     workers = recipe.train.workers if recipe.train.workers is not None else 0 if on_cpu else 8
-    kept = KeptFeatures() if on_cpu else None
-    return build_trainer(loaded, stored, train, recipe.lora, folder, kept=kept, workers=workers)
+    return build_trainer(loaded, given, settings, recipe.lora, folder, kept=kept, workers=workers)
 
 
 VARIANTS = {
@@ -302,7 +305,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     recipe = load_recipe(None, [*overrides, f"train.gradient_accumulation={accumulation}"])
     rows = make_rows(options.rows, options.frames, width, height, options.words, options.answers)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = (original if options.variant == "original" else ours)(recipe, rows, Path(folder))
+        if options.variant == "original":
+            trainer = original(recipe, rows, Path(folder))
+        else:
+            trainer = ours(recipe, rows, Path(folder), named_card("t4") if options.t4 else None)
         trainer.remove_callback(PrinterCallback)
         watch = Watch(trainer)
         cpu = time.process_time()

@@ -68,6 +68,9 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=1)
     parser.add_argument("--warm", type=int, default=12, help="steps before those that are profiled")
     parser.add_argument("--steps", type=int, default=4, help="steps that are profiled")
+    parser.add_argument(
+        "--rows", type=int, help="fewer than the steps take: features are kept, if there is room"
+    )
     parser.add_argument("--top", type=int, default=40)
     parser.add_argument("--set", action="append", default=[], help="recipe overrides")
     options = parser.parse_args()
@@ -87,7 +90,9 @@ def main() -> None:
             *options.set,
         ],
     )
-    rows = make_rows(count * options.batch * options.answers, 10, 640, 352, 350, options.answers)
+    rows = make_rows(
+        options.rows or count * options.batch * options.answers, 10, 640, 352, 350, options.answers
+    )
     watched = Profiled(options.warm)
     with tempfile.TemporaryDirectory() as folder:
         trainer = ours(recipe, rows, Path(folder))

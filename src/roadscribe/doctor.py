@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from roadscribe.machine import free_memory
+
 
 @dataclass(frozen=True)
 class Check:
@@ -86,11 +88,13 @@ def _room() -> list[Check]:
     checks.append(
         Check("disk", "warning" if low else "ok", f"{free:.0f} GiB free here", "make room" if low else "")
     )
-    memory = _memory_gib()
+    memory = free_memory()
     if memory is not None:
-        low = memory < 4
+        low = memory < 4 * 2**30
         mend = "the demo needs 4 GiB; close other programs" if low else ""
-        checks.append(Check("memory", "warning" if low else "ok", f"{memory:.1f} GiB available", mend))
+        checks.append(
+            Check("memory", "warning" if low else "ok", f"{memory / 2**30:.1f} GiB available", mend)
+        )
     shared = Path("/dev/shm")
     if shared.is_dir():
         size = shutil.disk_usage(shared).total / 2**30
@@ -98,17 +102,6 @@ def _room() -> list[Check]:
         mend = "start the container with --shm-size=2g" if low else ""
         checks.append(Check("shared memory", "warning" if low else "ok", f"{size:.1f} GiB", mend))
     return checks
-
-
-def _memory_gib() -> float | None:
-    """Available memory in GiB, where the system says so."""
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return None
-    for line in meminfo.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) / 2**20
-    return None
 
 
 def _model() -> list[Check]:

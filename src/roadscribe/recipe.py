@@ -175,6 +175,9 @@ class Train(_Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     dense_weights: bool | Literal["auto"] = "auto"
     """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes a weight."""
+    keep_features: bool | Literal["auto"] = "auto"
+    """Keep what the frozen vision tower makes of a clip for the next time the clip comes by, on the card or in
+    memory, where there is room; auto does where clips come by more than once."""
     compile: bool | Literal["auto"] = "auto"
     """Compile the layers on a card: about a minute once, then a third faster."""
     workers: int | None = Field(default=None, ge=0, le=64)

@@ -18,8 +18,9 @@ from roadscribe.model.encode import encode
 from roadscribe.model.load import load_processor, resolve_base
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
 from roadscribe.recipe import Footage, Model, Recipe
-from roadscribe.train.batches import Collator, KeptFeatures, choose_features
-from roadscribe.train.data import DatasetFacts, check_rows, open_rows
+from roadscribe.train.batches import Collator
+from roadscribe.train.data import DatasetFacts, check_rows, clip_key, open_rows
+from roadscribe.train.features import KnownClips
 from roadscribe.train.train import train
 
 FOOTAGE = Footage(frames=2, max_pixels=6144)
@@ -131,22 +132,15 @@ def test_the_digest_changes_with_an_answer_and_with_a_pixel(tmp_path: Path, proc
 
 def test_a_clip_whose_features_are_kept_is_not_decoded_again(eight_rows: Path, processor: Any) -> None:
     rows = open_rows(eight_rows)
-    kept = KeptFeatures()
-    collator = Collator(processor, kept)
+    known = KnownClips(clip_key(row["images"]) for row in rows)
+    collator = Collator(processor, known)
     first = collator([rows[0], rows[1]])
     assert [place.fresh for place in first["clips"]] == [True, True]
-    kept.by_clip[first["clips"][0].key] = []
+    known.add(first["clips"][0].key)
     second = collator([rows[0], rows[1]])
     assert [place.fresh for place in second["clips"]] == [False, True]
     assert second["pixel_values"].shape[0] * 2 == first["pixel_values"].shape[0]
     assert second["image_grid_thw"].tolist() == first["image_grid_thw"].tolist()
-
-
-def test_features_are_kept_where_it_pays() -> None:
-    assert choose_features("cpu", 2.0, 10**6)[0]
-    assert not choose_features("cpu", 1.0, 10**6)[0]
-    assert not choose_features("cpu", 2.0, 10**11)[0]
-    assert not choose_features("cuda", 2.0, 10**6)[0]
 
 
 def test_a_batch_is_what_encode_makes_of_its_samples(

@@ -12,8 +12,9 @@ import torch
 
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import Collator, KeptFeatures, visual_features
-from roadscribe.train.data import open_rows
+from roadscribe.train.batches import Collator
+from roadscribe.train.data import clip_key, open_rows
+from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.folded import FoldedLinear4bit, fold_lora
 from roadscribe.train.trainer import build_trainer, drop_padding_mask
 
@@ -151,8 +152,8 @@ def test_kept_features_are_those_of_the_tower_and_the_tower_runs_once_a_clip(
     loaded = load_base(Model(base=str(tiny_folder)), max_pixels=6144, device=torch.device("cpu"))
     inner = loaded.model.model
     rows = open_rows(eight_rows)
-    kept = KeptFeatures()
-    collator = Collator(loaded.processor, kept)
+    kept = KeptFeatures(clip_key(row["images"]) for row in rows)
+    collator = Collator(loaded.processor, kept.known)
     # The first two batches are made before either goes through the tower, as the trainer does.
     batches = [collator([rows[0], rows[1]]), collator([rows[1], rows[2]])]
     runs = []

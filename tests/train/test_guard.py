@@ -16,8 +16,9 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from roadscribe.errors import WorkError
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import Collator, visual_features
+from roadscribe.train.batches import Collator
 from roadscribe.train.data import open_rows
+from roadscribe.train.features import visual_features
 from roadscribe.train.guard import SKIPPED_IN_A_ROW, WHOLE, FiniteGuard, SkippedSteps, assert_float16
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, Reporter

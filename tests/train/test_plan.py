@@ -235,6 +235,29 @@ def test_a_prediction_counts_as_measured_only_for_what_was_fitted(shapes) -> Non
     assert not measured(HALF._replace(flash=False)) and not measured(HALF._replace(masked=True))
 
 
+def test_features_kept_beside_a_run_are_counted_and_save_the_tower_all_but_one_pass(shapes) -> None:
+    settings = {"train.gradient_checkpointing": "false", "train.batch_size": "8", "train.epochs": "3"}
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    work = work_of(shapes["2b"], CARDS["h200"])
+    kept, computed = (
+        candidate(load_recipe(None, [*overrides, f"train.keep_features={asked}"]).train, work, CARDS["h200"])
+        for asked in ("auto", "false")
+    )
+    features = 200 * 2200 * 4 * 2048 * 2
+    assert kept.prediction.peak - computed.prediction.peak == pytest.approx(features)
+    assert ("visual features", features) in [(term.name, term.bytes) for term in kept.prediction.terms]
+    assert kept.duration.vision_s == pytest.approx(computed.duration.vision_s / 3)
+    assert kept.duration.language_s == computed.duration.language_s
+    assert kept.fits(CARDS["h200"], SPARE)
+    # A card with less room leaves them out, and still fits.
+    small = CARDS["h200"]._replace(memory_gib=80.0)
+    assert not candidate(kept.train, work, small).setting.features and kept.train.keep_features == "auto"
+    many = work_of(shapes["2b"], CARDS["t4"], 2000)
+    decisions = decide(load_recipe(None, overrides), "", many, CARDS["t4"], "").decisions
+    reason = next(one.reason for one in decisions if one.what == "visual features")
+    assert "they would take 68,750 MiB" in reason and "machine's memory" in reason
+
+
 def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-2b.yaml")
     one, two = (

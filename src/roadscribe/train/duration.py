@@ -119,12 +119,16 @@ def duration(
     speed: Speed,
     passes: float,
     seed: int,
+    seen: float | None = None,
 ) -> Duration:
-    """Predicted time of ``passes`` over the dataset, without loading, saving and evaluating."""
+    """Predicted time of ``passes`` over the dataset, without loading, saving and evaluating; in ``seen`` of them
+    (all, if None) the vision tower is at work."""
     batches = micro_batches(sizes, setting.batch_size, seed)
     flops = [batch_flops(shape, batch, checkpointing=setting.checkpointing) for batch in batches]
     language_s = passes * sum(one.language for one in flops) / (speed.language_tflops * 1e12)
-    vision_s = passes * sum(one.vision for one in flops) / (speed.vision_tflops * 1e12)
+    vision_s = (
+        (passes if seen is None else seen) * sum(one.vision for one in flops) / (speed.vision_tflops * 1e12)
+    )
     launch_s = passes * len(batches) * layer_passes(shape, setting) * speed.layer_s
     rewrite_s = passes * len(batches) * rewritten(shape, setting) / (speed.bandwidth_gbs * 1e9)
     seconds = language_s + vision_s + launch_s + rewrite_s

@@ -18,7 +18,7 @@ from transformers import TrainerCallback
 
 from roadscribe.artifacts import read_json
 from roadscribe.errors import WorkError
-from roadscribe.train.batches import ClipPlace
+from roadscribe.train.features import ClipPlace
 
 WHOLE = "whole"
 """A file that is written into a checkpoint last: without it a checkpoint was cut off and does not count. It
@@ -75,7 +75,7 @@ class FiniteGuard:
 
         Args:
             loss: the pass's loss, a scalar.
-            features: the tower's output for the batch, as `batches.visual_features` gives it.
+            features: the tower's output for the batch, as `features.visual_features` gives it.
             places: the clips of the batch, in order.
             grid: (frames of all clips, 3), the frames' sizes in patches.
         """

@@ -109,6 +109,8 @@ class Setting(NamedTuple):
     """Weight and adapter share a product (`fused.can_fuse`); otherwise PEFT's own layers run."""
     processes: int = 1
     """Cards that learn together, each with the whole base (data parallelism)."""
+    features: float = 0
+    """Bytes of visual features that stay on the card (`features.KeptFeatures`)."""
 
     @property
     def clips_a_step(self) -> int:
@@ -344,6 +346,8 @@ def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[
         Term("their gradients", 4 * shape.adapter, "float32"),
         Term("AdamW's moments", ADAM_BYTES * shape.adapter, "two, float32"),
     ]
+    if setting.features:
+        terms.append(Term("visual features", setting.features, "of all clips, kept for the next epoch"))
     if setting.processes > 1:
         terms.append(Term("gradients on their way", 4 * shape.adapter, "float32, what the cards exchange"))
     return terms

@@ -13,6 +13,7 @@ from transformers import AutoConfig
 
 from roadscribe.model.encode import render, visual_tokens
 from roadscribe.model.load import (
+    Choice,
     check_config,
     choose_dtype,
     load_processor,
@@ -23,8 +24,9 @@ from roadscribe.progress import clock
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.branches import choose_branch_attention
 from roadscribe.train.cards import Card
-from roadscribe.train.data import check_rows, open_image, open_rows
+from roadscribe.train.data import DatasetFacts, check_rows, open_image, open_rows
 from roadscribe.train.duration import Duration, card_speed, duration
+from roadscribe.train.features import CARD, NO_ROOM, Room, choose_features
 from roadscribe.train.memory import (
     Compute,
     Look,
@@ -44,6 +46,8 @@ SPARE = 0.08
 """Share of the card that a proposed setting leaves free, for what no plan foresees."""
 WORTH_SAYING = 0.03
 """A setting that is faster by less than this share is not proposed."""
+DOUBT_MEASURED, DOUBT_COUNTED = 0.1, 0.25
+"""Shares of a run's predicted memory that kept features leave free beside it."""
 FEWEST_PIXELS = 128 * 128
 """Smaller frames are not proposed; nothing on a road could be made out."""
 
@@ -64,6 +68,8 @@ class Work(NamedTuple):
     """The held-out reports that are written meanwhile; None where none are."""
     processes: int = 1
     """Cards of this kind that learn together."""
+    clips: int | None = None
+    """Different clips; None where each sequence shows one of its own."""
 
 
 class Candidate(NamedTuple):
@@ -74,6 +80,8 @@ class Candidate(NamedTuple):
     prediction: Prediction
     duration: Duration | None
     """None where the card's speed is not known."""
+    features: Choice
+    """Where visual features are kept."""
 
     def fits(self, card: Card, spare: float = 0.0) -> bool:
         """Whether the card has the memory, allocator's slack and context included, and this share beside it."""
@@ -130,20 +138,35 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)
     processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
+    config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
+    work = work_of(recipe, rows, facts, processor, config, dtype.value, card, processes)
+    return decide(recipe, base.name, work, card, dtype.reason)
+
+
+def work_of(
+    recipe: Recipe,
+    rows: datasets.Dataset,
+    facts: DatasetFacts,
+    processor: Any,
+    config: Any,
+    dtype: str,
+    card: Card,
+    processes: int,
+) -> Work:
+    """A recipe's work on checked rows, with a base of this ``Qwen3VLConfig`` computing in ``dtype``."""
     train = recipe.train
     if train.shared_prefix:
         most = train.batch_size * train.gradient_accumulation
         items = group_rows(rows, facts.keys, facts.tokens, processor, train.max_length, most)
     else:
         items = single_rows(facts.tokens)
-    config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
     all_seven = set(recipe.lora.targets) == set(LANGUAGE_LINEARS)
     capability = (8, 0) if card.flash else (7, 5)
-    work = Work(
+    return Work(
         shape=shape_of(config, recipe.lora.r, recipe.lora.targets),
         sizes=sequence_sizes(rows, items, processor),
         rows=len(rows),
-        dtype=dtype.value,
+        dtype=dtype,
         quantized=recipe.model.quantization == "nf4",
         fused=all_seven and not recipe.lora.dropout,
         branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention).value
@@ -151,8 +174,8 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
         else None,
         look=look_of(recipe),
         processes=processes,
+        clips=facts.clips,
     )
-    return decide(recipe, base.name, work, card, dtype.reason)
 
 
 def look_of(recipe: Recipe) -> Look | None:
@@ -260,9 +283,27 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     compute = Compute(itemsize, card.flash, masked=work.branches == "mask")
     speed = card_speed(card, compiled=compiled) if itemsize == 2 else None
     took = None
+    prediction = predict(work.shape, work.sizes, setting, compute, work.look)
+    clips, passes = work.clips or len(work.sizes), total / len(work.sizes)
+    visual = sum(size.visual for size in work.sizes) * clips / len(work.sizes)
+    features = visual * (1 + work.shape.deepstack) * work.shape.hidden * itemsize
+    kept = choose_features(
+        train.keep_features, total / clips, int(features), [Room(CARD, room_beside(prediction, card))]
+    )
+    seen = passes
+    if kept.value == CARD:
+        setting = setting._replace(features=features)
+        prediction = predict(work.shape, work.sizes, setting, compute, work.look)
+        seen = min(passes, clips / len(work.sizes))
     if speed is not None:
-        took = duration(work.shape, work.sizes, setting, speed, total / len(work.sizes), train.seed)
-    return Candidate(train, setting, predict(work.shape, work.sizes, setting, compute, work.look), took)
+        took = duration(work.shape, work.sizes, setting, speed, passes, train.seed, seen)
+    return Candidate(train, setting, prediction, took, kept)
+
+
+def room_beside(prediction: Prediction, card: Card) -> float:
+    """Bytes that a run leaves on its card, with room for what the prediction does not know."""
+    doubt = DOUBT_MEASURED if prediction.measured else DOUBT_COUNTED
+    return (1 - SPARE) * card.memory_gib * GIB - (1 + doubt) * prediction.needed
 
 
 def fastest(fitting: Sequence[Candidate]) -> Candidate | None:
@@ -397,6 +438,11 @@ def _decisions(
         else:
             reason = kept.reason
         yield Decision("dense weights", "on" if chosen.setting.dense else "off", reason)
+    where, reason = chosen.features
+    if where == NO_ROOM:
+        reason += "; `train` looks whether the machine's memory has it"
+    value = {CARD: "kept on the card", NO_ROOM: "not on the card"}.get(where, "computed each time")
+    yield Decision("visual features", value, reason)
 
 
 def _needed(one: Candidate, card: Card) -> str:
@@ -450,6 +496,7 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
         "gradient_checkpointing": one.train.gradient_checkpointing,
         "dense_weights": one.setting.dense,
         "compiled": one.setting.compiled,
+        "features_on_card": one.features.value == CARD,
         "terms_gib": {term.name: round(term.bytes / GIB, 4) for term in one.prediction.terms},
         "peak_gib": round(one.prediction.peak / GIB, 3),
         "needed_gib": round(one.prediction.needed / GIB, 3),

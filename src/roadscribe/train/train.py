@@ -24,10 +24,10 @@ from roadscribe.model.load import LoadedBase, load_base, load_processor, resolve
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
-from roadscribe.train.batches import KeptFeatures, choose_features, feature_bytes
 from roadscribe.train.boards import TensorBoard, require_boards
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.guard import SkippedSteps, assert_float16
+from roadscribe.train.keeping import kept_features
 from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
 from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
@@ -195,7 +195,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         settings,
         recipe.lora,
         out / CHECKPOINTS,
-        kept=_kept_features(settings, loaded, facts, len(given), here),
+        kept=kept_features(recipe, settings, loaded, rows, facts, len(given), here),
         workers=_workers(recipe.train.workers, loaded.device.type, here),
     )
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
@@ -238,19 +238,6 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "read_back_logit_difference": difference,
     }
-
-
-def _kept_features(
-    train: Train, loaded: LoadedBase, facts: DatasetFacts, items: int, here: Processes
-) -> KeptFeatures | None:
-    # How often this process comes by: the others take their share of the rows.
-    passes = train.epochs / here.count
-    if train.max_steps > 0:
-        passes = train.max_steps * train.batch_size * train.gradient_accumulation / items
-    size = feature_bytes(loaded.model.config, facts.visual_tokens, loaded.dtype)
-    keep, reason = choose_features(loaded.device.type, passes * items / facts.clips, size)
-    say(f"vision features: {'kept in memory' if keep else 'computed each time'} ({reason})")
-    return KeptFeatures() if keep else None
 
 
 def _workers(asked: int | None, device: str, here: Processes) -> int:

@@ -24,8 +24,9 @@ from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
 from roadscribe.recipe import Lora, Train
-from roadscribe.train.batches import CLIPS, PLACED, Collator, KeptFeatures, pixels_of, visual_features
+from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
 from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
@@ -166,7 +167,9 @@ def build_trainer(
         args=training_arguments(train, loaded, folder, workers),
         train_dataset=rows,
         processing_class=loaded.processor,
-        data_collator=Collator(loaded.processor, kept, on_card=loaded.device.type == "cuda"),
+        data_collator=Collator(
+            loaded.processor, kept.known if kept else None, on_card=loaded.device.type == "cuda"
+        ),
         peft_config=peft_config,
     )
     trainer.kept = kept
@@ -307,5 +310,5 @@ def memory_errors() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         raise WorkError(
             "the card's memory is full; lower train.batch_size (and raise train.gradient_accumulation), "
-            "set train.gradient_checkpointing=true, or use fewer or smaller frames"
+            "set train.gradient_checkpointing=true or train.keep_features=false, or use fewer or smaller frames"
         ) from error

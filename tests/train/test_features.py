@@ -1,0 +1,152 @@
+"""What the frozen tower made of a clip is kept where there is room, and changes nothing but the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from roadscribe.errors import InputError
+from roadscribe.machine import free_memory
+from roadscribe.model.load import load_base
+from roadscribe.recipe import Recipe
+from roadscribe.train import keeping
+from roadscribe.train.cards import CARDS
+from roadscribe.train.data import check_rows, open_rows
+from roadscribe.train.features import (
+    CARD,
+    MEMORY,
+    NO_ROOM,
+    OFF,
+    KeptFeatures,
+    KnownClips,
+    Room,
+    choose_features,
+)
+from roadscribe.train.processes import ALONE
+from roadscribe.train.train import train
+
+ROOMS = (Room(CARD, 100), Room(MEMORY, 1000))
+
+
+@pytest.mark.parametrize(
+    ("asked", "uses", "size", "where"),
+    [
+        ("auto", 2.0, 100, CARD),
+        ("auto", 2.0, 101, MEMORY),
+        ("auto", 2.0, 1001, NO_ROOM),
+        ("auto", 1.0, 1, OFF),
+        (True, 1.0, 1, CARD),
+        (True, 1.0, 1001, NO_ROOM),
+        (False, 9.0, 1, OFF),
+    ],
+)
+def test_features_are_kept_in_the_first_place_with_room_where_a_clip_comes_by_again(
+    asked: bool | str, uses: float, size: int, where: str
+) -> None:
+    assert choose_features(asked, uses, size, ROOMS).value == where
+
+
+def test_a_worker_that_is_running_already_learns_which_clips_are_kept() -> None:
+    known = KnownClips(["one", "two", "one"])
+    with_one_ahead = DataLoader(
+        range(6), collate_fn=lambda _: ("one" in known, "two" in known), num_workers=1, prefetch_factor=1
+    )
+    seen = []
+    for answer in with_one_ahead:
+        if not seen:
+            known.add("two")
+        seen.append(answer)
+    assert seen[0] == (False, False) and seen[-1] == (False, True)
+    assert "another" not in known
+
+
+def test_features_of_any_shape_come_back_as_they_were() -> None:
+    kept = KeptFeatures(["one", "two"])
+    features = {"one": torch.rand(4, 6, 8), "two": torch.rand(2, 3, 8).bfloat16()}
+    for key, tensor in features.items():
+        kept.put(key, tensor)
+    assert len(kept) == 2
+    for key, tensor in features.items():
+        assert key in kept.known and kept.get(key, torch.device("cpu")).equal(tensor)
+
+
+def test_what_is_kept_changes_nothing_of_what_is_learned(
+    eight_rows: Path, tmp_path: Path, recipe_for: Callable[..., Recipe], capfd: pytest.CaptureFixture[str]
+) -> None:
+    losses = []
+    for asked, words in (("true", "kept in memory"), ("false", "computed each time (asked for)")):
+        recipe = recipe_for("train.epochs=3", f"train.keep_features={asked}")
+        out = train(recipe, eight_rows, tmp_path / asked)
+        losses.append(
+            [json.loads(line)["loss"] for line in (out / "train_log.jsonl").read_text().splitlines()]
+        )
+        assert words in capfd.readouterr().err
+    assert len(losses[0]) == 12 and losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def choice_on(card: str, free: int, recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What a run on this card, in a machine with so many bytes free, would keep its features in."""
+    monkeypatch.setattr(keeping, "free_memory", lambda: free)
+    base = load_base(recipe.model, max_pixels=6144, device=torch.device("cpu"))
+    on_card = SimpleNamespace(
+        model=base.model, processor=base.processor, dtype=torch.bfloat16, device=torch.device("cuda")
+    )
+    rows = open_rows(folder)
+    facts = check_rows(rows, base.processor, recipe.footage, recipe.train.max_length)
+    return keeping.kept_features(
+        recipe,
+        recipe.train,
+        on_card,
+        rows,
+        facts,
+        len(rows),
+        ALONE,
+        CARDS[card],  # type: ignore[arg-type]
+    )
+
+
+def test_a_card_with_room_keeps_them_else_the_machine_does(
+    eight_rows: Path, recipe_for: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    twice = recipe_for("train.epochs=2")
+    assert isinstance(choice_on("h200", 0, twice, eight_rows, monkeypatch), KeptFeatures)
+    assert "visual features: kept on the card (each clip is looked at 2.0 times" in capfd.readouterr().err
+    monkeypatch.setattr(keeping, "_beside_run", lambda *_: 0.0)
+    assert choice_on("t4", 2**30, twice, eight_rows, monkeypatch) is not None
+    assert "kept in memory" in capfd.readouterr().err
+    assert choice_on("t4", 0, twice, eight_rows, monkeypatch) is None
+    said = capfd.readouterr().err
+    assert "computed each time (they would take" in said and "0 MiB on the card, 0 MiB in memory" in said
+    assert choice_on("h200", 2**30, recipe_for("train.epochs=1"), eight_rows, monkeypatch) is None
+
+
+def test_features_that_must_be_kept_and_have_no_room_are_one_line(
+    eight_rows: Path, recipe_for: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(keeping, "free_memory", lambda: 0)
+    with pytest.raises(InputError, match=r"train\.keep_features: they would take .* set it to auto"):
+        train(recipe_for("train.keep_features=true"), eight_rows, tmp_path / "out")
+
+
+def test_a_containers_limit_counts_as_the_memory_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meminfo, limit, used = tmp_path / "meminfo", tmp_path / "memory.max", tmp_path / "memory.current"
+    meminfo.write_text("MemTotal: 2000 kB\nMemAvailable:   1000 kB\n")
+    monkeypatch.setattr("roadscribe.machine.MEMINFO", meminfo)
+    monkeypatch.setattr("roadscribe.machine.CONTROL_GROUPS", ((limit, used),))
+    assert free_memory() == 1000 * 1024
+    limit.write_text("max\n")
+    used.write_text("300\n")
+    assert free_memory() == 1000 * 1024
+    limit.write_text("1000\n")
+    assert free_memory() == 700
+    meminfo.unlink()
+    assert free_memory() is None
