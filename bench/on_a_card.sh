@@ -6,7 +6,7 @@ set -u
 work=${1:-/tmp/roadscribe-bench}
 python=${PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
-parts=${PARTS:-where main shared two t4 test memory}
+parts=${PARTS:-where main epochs shared two t4 test memory}
 mkdir -p "$work"
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$work/compiled}
 
@@ -21,6 +21,8 @@ for part in $parts; do
       run "$python" "$here/where.py" --base "$work/2b" --set train.compile=true ;;
     main)   # 270 s, half of it the original
       run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours original --json "$work/main.json" ;;
+    epochs) # 270 s: three epochs, so that features are kept
+      run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours original --json "$work/epochs.json" ;;
     shared) # 170 s
       run $bench $threes --json "$work/shared.json"
       run $bench $threes --set train.shared_prefix=false --json "$work/separate.json" ;;

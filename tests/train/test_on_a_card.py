@@ -20,9 +20,11 @@ from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
-from roadscribe.train.batches import CLIPS, Collator
+from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
 from roadscribe.train.branches import FLEX_CAPABILITY, attend_in_branches
 from roadscribe.train.data import clip_key, open_rows
+from roadscribe.train.features import CARD as CARD_ITSELF
+from roadscribe.train.features import MEMORY, KeptFeatures, visual_features
 from roadscribe.train.fused import fuse
 from roadscribe.train.shared import group_rows, item_rows
 from roadscribe.train.train import train
@@ -102,6 +104,41 @@ def test_training_steps_in_bfloat16_lower_the_loss(
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("where", [CARD_ITSELF, MEMORY])
+def test_features_kept_on_the_card_or_in_locked_memory_are_those_of_the_tower(
+    where: str, eight_rows: Path
+) -> None:
+    loaded = load_base(Model(base=tiny.NAME), max_pixels=6144, device=CARD)
+    inner = loaded.model.model
+    rows = open_rows(eight_rows)
+    kept = KeptFeatures([clip_key(row["images"]) for row in rows], where, size_bytes=1)
+    collator = Collator(loaded.processor, kept.known, on_card=True)
+    for order in ([0, 1], [1, 2], [2, 0]):
+        some = [rows[index] for index in order]
+        batches = [collator(some), Collator(loaded.processor, on_card=True)(some)]
+        outs = []
+        for batch, keeps in zip(batches, (kept, None), strict=True):
+            grid = torch.tensor(batch[PLACED]["grid"])
+            pixels = pixels_of(loaded.processor, moved(batch), inner.visual.dtype)
+            outs.append(visual_features(inner, batch[CLIPS], grid, pixels, keeps))
+        ours, plain = ([out.pooler_output, *out.deepstack_features] for out in outs)
+        for one, other in zip(ours, plain, strict=True):
+            assert one[0].device == CARD
+            torch.testing.assert_close(torch.cat(list(one)), torch.cat(list(other)), rtol=2e-2, atol=2e-2)
+    assert len(kept) == 3
+
+
+def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
+    eight_rows: Path, tmp_path: Path, recipe_for: Callable[..., Recipe]
+) -> None:
+    losses = []
+    for asked in ("true", "false"):
+        recipe = recipe_for("train.epochs=3", f"train.keep_features={asked}", "model.dtype=float32")
+        lines = (train(recipe, eight_rows, tmp_path / asked) / LOG).read_text().splitlines()
+        losses.append([json.loads(line)["loss"] for line in lines])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_branches_through_flex_attention_are_separate_samples(tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     reason = can_fuse(trainer.model)
     say(f"compiled layers: {compiled.value} ({compiled.reason})")
     if compiled.value == "on":
+        # Each layer is compiled by itself, so its gradients leave for the other cards when it is done with them;
+        # torch would cut every layer in two at a bucket of gradients, and pass the widest tensors between.
+        torch._dynamo.config.optimize_ddp = False
         compile_vision(loaded.model)
     if reason is not None:
         say(f"fused adapters: off ({reason})")
