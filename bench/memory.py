@@ -89,6 +89,7 @@ def bench_recipe(base: Path, shape: Shape, compiled: str) -> Recipe:
             f"train.gradient_checkpointing={str(shape.checkpointing).lower()}",
             f"train.dense_weights={'on' if shape.dense else 'off'}",
             f"train.compile={compiled}",
+            "train.keep_features=false",
             f"train.max_steps={STEPS}",
             "train.save_steps=100000",
             "train.logging_steps=1",
