@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,10 +54,17 @@ def test_features_are_kept_in_the_first_place_with_room_where_a_clip_comes_by_ag
     assert choose_features(asked, uses, size, ROOMS).value == where
 
 
+def one_and_two(known: KnownClips, _: list[int]) -> tuple[bool, bool]:
+    return "one" in known, "two" in known
+
+
 def test_a_worker_that_is_running_already_learns_which_clips_are_kept() -> None:
     known = KnownClips(["one", "two", "one"])
     with_one_ahead = DataLoader(
-        range(6), collate_fn=lambda _: ("one" in known, "two" in known), num_workers=1, prefetch_factor=1
+        range(6),
+        collate_fn=partial(one_and_two, known),
+        num_workers=1,
+        prefetch_factor=1,
     )
     seen = []
     for answer in with_one_ahead:
