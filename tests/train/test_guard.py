@@ -196,16 +196,15 @@ def test_skipped_steps_are_logged_without_a_gradient_norm_and_survive_a_checkpoi
 def test_a_float16_run_on_a_card_learns_without_a_bfloat16_tensor(
     recipe_for: Callable[..., Recipe], eight_rows: Path, tmp_path: Path
 ) -> None:
-    """Four steps as on a card without bfloat16: loss scaling, the guard and `assert_float16` are all at work."""
+    """Some steps as on a card without bfloat16: loss scaling, the guard and `assert_float16` are all at work."""
     out = train(
-        recipe_for("model.dtype=float16", "train.max_steps=4", "train.learning_rate=1e-3"),
+        recipe_for("model.dtype=float16", "train.max_steps=24", "train.learning_rate=3e-3"),
         eight_rows,
         tmp_path / "out",
     )
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2, 3, 4]
-    assert all(line["skipped_steps"] <= 4 for line in lines)
-    losses = [line["loss"] for line in lines]
-    assert losses[-1] < losses[0] or lines[-1]["skipped_steps"] > 0
+    assert [line["step"] for line in lines] == list(range(1, 25))
+    assert lines[-1]["skipped_steps"] <= 8
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
     summary = json.loads((out / "artifact.json").read_text())["summary"]
     assert summary["read_back_logit_difference"] <= 2e-3
