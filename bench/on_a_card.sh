@@ -37,7 +37,7 @@ for part in $parts; do
         run $bench --rows 200 --steps 12 --samples-a-step 16 --variants ours "ours on two" --json "$work/two.json"
       fi ;;
     t4)     # 230 s
-      run $bench --t4 --rows 128 --steps 50 --samples-a-step 8 --variants ours --json "$work/t4.json"
+      run $bench --t4 --rows 400 --steps 50 --samples-a-step 8 --variants ours --json "$work/t4.json"
       run $bench --t4 --rows 48 --steps 5 --samples-a-step 8 --variants original --json "$work/t4-original.json" ;;
     test)   # 200 s
       run "$python" -m pytest -m gpu "$here/../tests/train" ;;

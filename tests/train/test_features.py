@@ -85,6 +85,16 @@ def test_features_of_any_shape_come_back_as_they_were() -> None:
         assert key in kept.known and kept.get(key, torch.device("cpu")).equal(tensor)
 
 
+def test_pieces_of_one_chunk_do_not_touch_and_a_full_chunk_is_followed_by_another() -> None:
+    features = [torch.rand(4, 6, 8).bfloat16() for _ in range(3)]
+    kept = KeptFeatures(["one"], CARD, size_bytes=2 * 4 * 6 * 8 * 2)
+    pieces = [kept._piece(tensor).copy_(tensor) for tensor in features]
+    for piece, tensor in zip(pieces, features, strict=True):
+        assert piece.equal(tensor) and piece.is_contiguous()
+    places = [piece.untyped_storage().data_ptr() for piece in pieces]
+    assert places[0] == places[1] != places[2]
+
+
 def test_what_is_kept_changes_nothing_of_what_is_learned(
     eight_rows: Path, tmp_path: Path, recipe_for: Callable[..., Recipe], capfd: pytest.CaptureFixture[str]
 ) -> None:
