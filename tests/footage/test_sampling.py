@@ -114,6 +114,30 @@ class TestAskedFramesAreReturned:
         for number, frame in zip(wanted, frames, strict=True):
             assert np.array_equal(np.asarray(frame.image), np.asarray(everything[number])), number
 
+    def test_a_decoder_that_goes_takes_no_numbers_from_another(self, tmp_path: Path) -> None:
+        path = write_video(tmp_path / "a.mp4", frames=30, b_frames=4, gop=15)
+
+        def pictures(opened: tuple[Any, Any], stop: int) -> list[Any]:
+            container, stream = opened
+            found = []
+            for number, packet in packets.numbered(container.demux(stream)):
+                found += stream.codec_context.decode(packet)
+                if number == stop:
+                    break
+            return found
+
+        with packets.opened(path, strict=True) as first:
+            held = pictures(first, 12)
+            assert len(held) > 4
+            with packets.opened(path, strict=True) as second:
+                beginning = pictures(second, 12)
+                held.clear()
+                first[0].close()
+                first[1].codec_context.flush_buffers()
+                rest = second[1].codec_context.decode(None)
+                came_from = [packets.number_of(frame) for frame in (*beginning, *rest)]
+        assert sorted(came_from) == list(range(13))
+
     def test_frames_repeat_only_where_moments_share_a_frame(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "a.mp4", frames=10, fps=4)
         times = sample_times("history", 10, 0.0, 2.25)

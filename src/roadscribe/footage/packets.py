@@ -186,22 +186,33 @@ def _not_a_video(path: Path, error: Exception) -> str:
     return f"cannot be read as a video ({reason(error)}); give an MP4, MOV, MKV, WebM, AVI or TS file"
 
 
+class _Sent:
+    """A packet's number. An object a packet, because PyAV keeps what packets carry under the address of the object:
+    a small integer is one object for all, and the first decoder that goes would take it from the others."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 def numbered(packets: Iterator[Packet[Any]], first: int = 0) -> Iterator[tuple[int, Packet[Any]]]:
     """The packets that hold a picture, numbered; each carries its number through the decoder."""
     number = first
     for packet in packets:
         # Without content: the end of the stream, or AVI's way to say "the same picture again".
         if packet.size:
-            packet.opaque = number
+            packet.opaque = _Sent(number)
             yield number, packet
             number += 1
 
 
 def number_of(frame: VideoFrame) -> int:
     """The number of the packet a picture came from."""
-    if not isinstance(frame.opaque, int):
+    sent = frame.opaque
+    if not isinstance(sent, _Sent):
         raise Unexpected("its decoder does not tell which packet a picture came from")
-    return frame.opaque
+    return sent.number
 
 
 def read_packets(

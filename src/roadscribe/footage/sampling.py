@@ -303,15 +303,16 @@ class _Reader:
             if self._stream.codec_context.name == "h264" and self._container.format.name in WHOLE_PICTURES:
                 self._stream.codec_context.skip_frame = "DEFAULT" if number in missing else "NONREF"
             for frame in self._send(packet, number):
-                if number_of(frame) == begin > 0 and not frame.key_frame:
+                came_from = number_of(frame)
+                if came_from == begin > 0 and not frame.key_frame:
                     raise Unexpected(f"its keyframe at {self.near(begin)} is none")
-                if frame.opaque in missing:
-                    missing.discard(number_of(frame))
+                if came_from in missing:
+                    missing.discard(came_from)
                     yield frame
             if number >= end or not missing:
                 break
         for frame in self._send(None, end):
-            if frame.opaque in missing:
+            if number_of(frame) in missing:
                 yield frame
         self._stream.codec_context.flush_buffers()
 
