@@ -42,9 +42,10 @@ from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import check_rows
 from roadscribe.train.duration import batch_flops, layer_passes
 from roadscribe.train.features import visual_features
-from roadscribe.train.plan import Work, candidate, sequence_sizes, single_rows
+from roadscribe.train.plan import candidate
 from roadscribe.train.speed import fastest_attention
 from roadscribe.train.trainer import build_trainer
+from roadscribe.train.work import Work, sequence_sizes, single_rows
 from train import make_rows
 
 GIB = 2**30

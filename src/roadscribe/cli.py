@@ -326,9 +326,9 @@ def plan(
     from roadscribe.train.cards import named_card, present_card
 
     hardware = named_card(card) if card else present_card()
-    from roadscribe.train.plan import as_json as plan_json
-    from roadscribe.train.plan import as_text, cannot_fit
     from roadscribe.train.plan import plan as run
+    from roadscribe.train.plan_text import as_json as plan_json
+    from roadscribe.train.plan_text import as_text, cannot_fit
 
     found = run(options, folder, hardware, processes)
     print(json.dumps(plan_json(found)) if as_json else as_text(found))

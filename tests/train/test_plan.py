@@ -41,14 +41,12 @@ from roadscribe.train.plan import (
     GIB,
     SPARE,
     Plan,
-    Work,
-    as_text,
     candidate,
-    cannot_fit,
     decide,
     settings_of,
-    with_frames,
 )
+from roadscribe.train.plan_text import as_text, cannot_fit
+from roadscribe.train.work import Work, with_frames
 
 ROOT = Path(__file__).resolve().parents[2]
 TEN_FRAMES = SampleSize(tokens=2940, visual=2200, answer=300, frames=10, width=640, height=352)

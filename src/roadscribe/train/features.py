@@ -16,8 +16,6 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDe
 
 from roadscribe.model.load import Choice
 
-IN_MEMORY_ON_CPU = 2**30
-"""Bytes of features that a run on a CPU keeps beside itself."""
 CHUNK = 2**30
 """Bytes of page-locked memory taken at a time; torch rounds each time up to a power of two."""
 OFF, NO_ROOM, CARD, MEMORY = "off", "no room", "card", "memory"
@@ -42,7 +40,7 @@ class Room(NamedTuple):
     bytes: float
 
 
-def choose_features(asked: bool | str, uses: float, size_bytes: int, rooms: Sequence[Room]) -> Choice:
+def choose_features(asked: bool | str, uses: float, size_bytes: float, rooms: Sequence[Room]) -> Choice:
     """Where to keep the frozen tower's features, and why.
 
     Args:
@@ -63,10 +61,9 @@ def choose_features(asked: bool | str, uses: float, size_bytes: int, rooms: Sequ
     return Choice(NO_ROOM, f"they would take {size}; there is room for {has or 'none'}")
 
 
-def feature_bytes(config: Any, tokens: int, dtype: torch.dtype) -> int:
+def feature_bytes(tokens: float, deepstack: int, hidden: int, itemsize: int) -> float:
     """Memory of the features of this many visual tokens: the merger's and each DeepStack layer's."""
-    layers = 1 + len(config.vision_config.deepstack_visual_indexes)
-    return int(tokens * layers * config.vision_config.out_hidden_size * dtype.itemsize)
+    return tokens * (1 + deepstack) * hidden * itemsize
 
 
 class KnownClips:
@@ -101,9 +98,6 @@ class KeptFeatures:
         self._where, self._chunk_bytes = where, size_bytes if where == CARD else CHUNK
         self._by_clip: dict[str, torch.Tensor] = {}
         self._chunk = torch.empty(0, dtype=torch.uint8)
-
-    def __len__(self) -> int:
-        return len(self._by_clip)
 
     def put(self, key: str, features: torch.Tensor) -> None:
         """Keep a clip's features, (levels, tokens, hidden): the merger's, then each DeepStack layer's."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datasets
 
-from roadscribe.errors import InputError
+from roadscribe.errors import WorkError
 from roadscribe.machine import free_memory
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import say
@@ -13,7 +13,6 @@ from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import DatasetFacts
 from roadscribe.train.features import (
     CARD,
-    IN_MEMORY_ON_CPU,
     MEMORY,
     OFF,
     KeptFeatures,
@@ -21,11 +20,15 @@ from roadscribe.train.features import (
     choose_features,
     feature_bytes,
 )
-from roadscribe.train.plan import candidate, room_beside, work_of
+from roadscribe.train.plan import candidate, room_beside
 from roadscribe.train.processes import Processes
+from roadscribe.train.shared import sequences_seen
+from roadscribe.train.work import work_of
 
 SHARE_OF_MEMORY = 0.5
 """Of the machine's free memory, that features may take."""
+MODEST = 2**30
+"""Bytes that a run on a CPU takes unless told to, and any run where the system does not say what is free."""
 
 
 def kept_features(
@@ -51,21 +54,21 @@ def kept_features(
         card: whose memory counts; None takes the card that is present.
 
     Raises:
-        InputError: the recipe insists on keeping them, and there is no room.
+        WorkError: the recipe insists on keeping them, and there is no room.
     """
     # How often this process comes by: the others take their share of the rows.
-    passes = settings.epochs / here.count
-    if settings.max_steps > 0:
-        passes = settings.max_steps * settings.batch_size * settings.gradient_accumulation / items
-    uses = passes * items / facts.clips
+    uses = sequences_seen(settings, items, here.count) / facts.clips
     asked = settings.keep_features
-    size = feature_bytes(loaded.model.config, facts.visual_tokens, loaded.dtype)
+    vision = loaded.model.config.vision_config
+    deepstack = len(vision.deepstack_visual_indexes)
+    size = int(feature_bytes(facts.visual_tokens, deepstack, vision.out_hidden_size, loaded.dtype.itemsize))
     rooms = []
     # Only where they may be kept at all: a large dataset's sequences take a while to measure.
     if asked is True or (asked and uses > 1):
-        memory = SHARE_OF_MEMORY * (free_memory() or 0) / here.local
+        free = free_memory()
+        memory = MODEST if free is None else SHARE_OF_MEMORY * free / here.local
         if loaded.device.type == "cpu":
-            rooms = [Room(MEMORY, memory if asked is True else min(memory, IN_MEMORY_ON_CPU))]
+            rooms = [Room(MEMORY, memory if asked is True else min(memory, MODEST))]
         else:
             card = card or present_card()
             if not here.sharded and size <= card.memory_gib * 2**30:
@@ -77,8 +80,9 @@ def kept_features(
         say(f"visual features: {where} ({choice.reason})")
         return KeptFeatures(facts.keys, choice.value, size)
     if asked is True and choice.value != OFF:
-        raise InputError(
-            f"train.keep_features: {choice.reason}; set it to auto, or use fewer clips or frames"
+        raise WorkError(
+            f"train.keep_features: {choice.reason}; set it to auto, or use fewer clips or frames, and begin anew "
+            "with --overwrite"
         )
     say(f"visual features: computed each time ({choice.reason})")
     return None

@@ -19,6 +19,7 @@ import yaml
 from roadscribe.model.encode import MERGE, PATCH
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.train.answer_loss import CHUNK_BYTES
+from roadscribe.train.features import feature_bytes
 
 MEASURED = Path(__file__).with_name("measured.yaml")
 """The only place of measured numbers; `bench/memory.py --fit` writes it."""
@@ -385,7 +386,7 @@ def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, comp
     visual = sum(sorted((size.visual for size in sizes), reverse=True)[:batch])
     answers = sum(sorted((size.answer for size in sizes), reverse=True)[:batch])
     waiting = sum(sorted((size.patches for size in sizes), reverse=True)[: setting.clips_a_step])
-    features = visual * (1 + shape.deepstack) * shape.hidden * s
+    features = feature_bytes(visual, shape.deepstack, shape.hidden, s)
     inputs = tokens * shape.hidden * s * (shape.layers if setting.checkpointing else 1)
     layers = 1 if setting.checkpointing else shape.layers
     # Yes or no a pair of an answer's token and any other, and what attention makes of it in each layer.
@@ -465,7 +466,7 @@ def bytes_a_token(
     layers = 1 if setting.checkpointing else shape.layers
     inputs = shape.hidden * s * (shape.layers if setting.checkpointing else 1)
     text = inputs + layers * fitted.kept * kept_bytes(shape, compute, fused=setting.fused)
-    return text + (1 + shape.deepstack) * shape.hidden * s, text
+    return text + feature_bytes(1, shape.deepstack, shape.hidden, s), text
 
 
 def _per_token(

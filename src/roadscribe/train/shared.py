@@ -75,6 +75,13 @@ def rows_a_step(train: Train, rows: int, items: int) -> float:
     return train.batch_size * train.gradient_accumulation * rows / items
 
 
+def sequences_seen(train: Train, items: int, processes: int = 1) -> float:
+    """Sequences that each process goes through in the whole run, as `step_shape` cut it, over this many."""
+    if train.max_steps > 0:
+        return train.max_steps * train.batch_size * train.gradient_accumulation
+    return train.epochs * items / processes
+
+
 def group_rows(
     rows: datasets.Dataset,
     keys: Sequence[str],

@@ -30,7 +30,7 @@ from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
-from roadscribe.train.shared import are_items
+from roadscribe.train.shared import are_items, sequences_seen
 from roadscribe.train.speed import answer_only_head, fastest_attention, speed_up
 
 CHECKPOINTS = "checkpoints"
@@ -168,7 +168,9 @@ def build_trainer(
         train_dataset=rows,
         processing_class=loaded.processor,
         data_collator=Collator(
-            loaded.processor, kept.known if kept else None, on_card=loaded.device.type == "cuda"
+            loaded.processor,
+            None if kept is None else kept.known,
+            on_card=loaded.device.type == "cuda",
         ),
         peft_config=peft_config,
     )
@@ -184,10 +186,7 @@ def build_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    samples = train.max_steps * train.batch_size * train.gradient_accumulation
-    if train.max_steps <= 0:
-        samples = math.ceil(train.epochs * len(rows) / trainer.args.world_size)
-    passes = samples / train.batch_size
+    passes = sequences_seen(train, len(rows), trainer.args.world_size) / train.batch_size
     if sharding():
         shard(trainer, loaded.dtype)
         answer_only_head(trainer.model.get_base_model())
