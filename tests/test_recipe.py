@@ -102,6 +102,10 @@ def test_a_recipe_survives_its_own_json_and_yaml(tmp_path: Path) -> None:
         ("footage.frames=2.5", "`footage.frames`: input should be a valid integer, got 2.5"),
         ("footage.frames=0", "`footage.frames`: input should be greater than or equal to 1, got 0"),
         ("infer.grammar=1", "`infer.grammar`: input should be a valid boolean, got 1"),
+        (
+            "train.keep_features=maybe",
+            "`train.keep_features`: input should be True, False or 'auto', got 'maybe'",
+        ),
         ("model.base=3", "`model.base`: input should be a valid string, got 3"),
         ("footage.rule=middle", "`footage.rule`: input should be 'history' or 'start', got 'middle'"),
         ("lora.targets=q_proj", "`lora.targets`: input should be a valid array, got 'q_proj'"),

@@ -150,6 +150,10 @@ class Lora(_Section):
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
+Switch = Literal[True, False, "auto"]
+"""A choice that may be left to the run, which says what it took and why."""
+
+
 class Train(_Section):
     """Supervised fine-tuning through TRL's SFTTrainer."""
 
@@ -173,12 +177,12 @@ class Train(_Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    dense_weights: bool | Literal["auto"] = "auto"
+    dense_weights: Switch = "auto"
     """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes a weight."""
-    keep_features: bool | Literal["auto"] = "auto"
+    keep_features: Switch = "auto"
     """Keep what the frozen vision tower makes of a clip for the next time the clip comes by, on the card or in
     memory, where there is room; auto does where clips come by more than once."""
-    compile: bool | Literal["auto"] = "auto"
+    compile: Switch = "auto"
     """Compile the layers on a card: about a minute once, then a third faster."""
     workers: int | None = Field(default=None, ge=0, le=64)
     """Processes that decode frames; None takes up to 8 on a card and none on a CPU."""

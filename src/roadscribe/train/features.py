@@ -15,6 +15,7 @@ import torch
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from roadscribe.model.load import Choice
+from roadscribe.recipe import Switch
 
 CHUNK = 2**30
 """Bytes of page-locked memory taken at a time; torch rounds each time up to a power of two."""
@@ -40,7 +41,7 @@ class Room(NamedTuple):
     bytes: float
 
 
-def choose_features(asked: bool | str, uses: float, size_bytes: float, rooms: Sequence[Room]) -> Choice:
+def choose_features(asked: Switch, uses: float, size_bytes: float, rooms: Sequence[Room]) -> Choice:
     """Where to keep the frozen tower's features, and why.
 
     Args:

@@ -426,10 +426,10 @@ def predict(
     clips = min(setting.clips_a_step, len(sizes))
     terms = [
         *static,
-        Term("frames in waiting", counted.pixels, f"{clips} clips of an optimizer step, 3 bytes a pixel"),
+        Term("frames in waiting", counted.pixels, f"{_clips(clips)} of an optimizer step, 3 bytes a pixel"),
     ]
     if vision >= language:
-        terms.append(Term("vision tower at work", vision, f"{setting.batch_size} clips at once"))
+        terms.append(Term("vision tower at work", vision, f"{_clips(setting.batch_size)} at once"))
     else:
         terms.append(Term("kept for the backward pass", counted.inputs + fitted.kept * counted.kept, ""))
         terms[-1] = terms[-1]._replace(how=_per_token(shape, sizes, setting, compute, fitted))
@@ -456,6 +456,10 @@ def predict(
         needed=peak * (1 + known.slack) + known.context_mib * 2**20,
         measured=known.measured and compute.flash and not compute.masked and setting.fused,
     )
+
+
+def _clips(count: int) -> str:
+    return f"{count} clip{'s' * (count != 1)}"
 
 
 def bytes_a_token(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -17,13 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from roadscribe.model.load import Choice, LoadedBase, capability
 from roadscribe.model.vision import compile_vision
 from roadscribe.progress import say
-from roadscribe.recipe import Train
+from roadscribe.recipe import Switch, Train
 from roadscribe.train.answer_loss import answer_loss, token_loss
 from roadscribe.train.batches import Placed
 from roadscribe.train.folded import fold_lora
 from roadscribe.train.fused import FusedTextModel, at_places, can_fuse, fuse
 
-Switch = bool | Literal["auto"]
 ROOM_FOR_DENSE = 4.0
 """Dense weights are kept where the card has this many times their size."""
 
