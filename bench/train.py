@@ -316,16 +316,34 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         cpu = time.process_time() - cpu
     step = recipe.train.batch_size * recipe.train.gradient_accumulation * processes
     seconds = watch.seconds()
-    settled = min(SETTLED, options.steps - 1)
+    speeds = epoch_speeds(seconds, step, max(1, options.rows // step))
     return {
         "samples_per_s": options.steps * step / sum(seconds),
-        "settled_samples_per_s": (options.steps - settled) * step / sum(seconds[settled:]),
+        "settled_samples_per_s": sum(share for share, _ in speeds)
+        / sum(share / speed for share, speed in speeds),
+        "epochs_samples_per_s": [round(speed, 2) for _, speed in speeds],
         "cpu_seconds_a_sample": cpu / (options.steps * step),
         "peak_gib": torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else None,
         "reserved_gib": torch.cuda.max_memory_reserved() / 2**30 if torch.cuda.is_available() else None,
         "loss": watch.loss(),
         "seconds": [round(one, 3) for one in seconds],
     }
+
+
+def epoch_speeds(seconds: list[float], samples: int, steps: int) -> list[tuple[int, float]]:
+    """Each epoch's share (its steps) and its samples/s; the first steps of all count in the share alone.
+
+    Args:
+        seconds: of each step.
+        samples: in a step.
+        steps: in an epoch.
+    """
+    speeds = []
+    for begin in range(0, len(seconds), steps):
+        epoch = seconds[begin : begin + steps]
+        counted = epoch[min(SETTLED, len(epoch) - 1) :] if begin == 0 else epoch
+        speeds.append((len(epoch), len(counted) * samples / sum(counted)))
+    return speeds
 
 
 def main() -> None:
@@ -391,6 +409,8 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             f"  (with start-up {result['samples_per_s']:.2f}){memory}"
             f"  {result['cpu_seconds_a_sample']:.3f} processor s a sample"
         )
+        if len(result["epochs_samples_per_s"]) > 1:
+            print(f"{'':11} epoch by epoch: {result['epochs_samples_per_s']}")
     if len(results) == 2:
         slow, fast = sorted(results.values(), key=lambda result: result["settled_samples_per_s"])
         ratio = fast["settled_samples_per_s"] / slow["settled_samples_per_s"]

@@ -27,7 +27,8 @@ ON_THE_HOST = {"cpu_op", "cuda_runtime", "cuda_driver"}
 
 
 class Profiled(TrainerCallback):  # type: ignore[misc]
-    """Profiles the steps after ``warm``; ``syncs`` of the steps before, as torch warns of them."""
+    """Profiles the steps after ``warm``, without the checkpoint after the last; torch warns of what waits for the
+    card in the step before them."""
 
     def __init__(self, warm: int) -> None:
         self.warm = warm
@@ -40,10 +41,9 @@ class Profiled(TrainerCallback):  # type: ignore[misc]
             torch.cuda.set_sync_debug_mode("default")
             torch.cuda.synchronize()
             self.profile.start()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        torch.cuda.synchronize()
-        self.profile.stop()
+        if state.global_step == state.max_steps:
+            torch.cuda.synchronize()
+            self.profile.stop()
 
 
 def gaps_of(events: list[dict[str, Any]], least_us: float) -> tuple[float, float, list[tuple[float, float]]]:

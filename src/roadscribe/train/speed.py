@@ -143,14 +143,15 @@ def _placed_hidden(
     words = inner.get_input_embeddings()(input_ids)
     seen = torch.cat(list(features.pooler_output)).to(words.dtype)
     both = words.flatten(0, 1).index_copy(0, placed["visual"], seen).view_as(words)
-    mask = torch.zeros(input_ids.numel(), dtype=torch.bool, device=input_ids.device)
-    mask[placed["visual"]] = True
     fused = isinstance(inner.language_model, FusedTextModel)
     if fused:
+        # Places, not a mask: writing True into one by index waits for the card.
         kwargs |= {"visual_places": placed["visual"], "wanted_places": placed["before"]}
+    else:
+        mask = torch.zeros(input_ids.numel(), dtype=torch.bool, device=input_ids.device)
+        kwargs["visual_pos_masks"] = mask.index_fill(0, placed["visual"], True).view_as(input_ids)
     hidden: torch.Tensor = inner.language_model(
         inputs_embeds=both,
-        visual_pos_masks=mask.view_as(input_ids),
         deepstack_visual_embeds=[torch.cat(list(level)) for level in features.deepstack_features],
         **kwargs,
     ).last_hidden_state
