@@ -15,7 +15,16 @@ from roadscribe.recipe import Lora, Model, Train
 from roadscribe.train.answer_loss import answer_loss
 from roadscribe.train.batches import Collator, pixels_of
 from roadscribe.train.data import open_rows
-from roadscribe.train.fused import FusedTextModel, can_fuse, fuse
+from roadscribe.train.fused import (
+    ALIGNED,
+    FusedTextModel,
+    Spec,
+    _product,
+    adapter_places,
+    can_fuse,
+    columns,
+    fuse,
+)
 from roadscribe.train.trainer import build_trainer
 
 
@@ -180,3 +189,18 @@ def test_frames_become_the_processors_patches(eight_rows: Path, tiny_folder: Pat
     ours = Collator(processor, on_card=True)(rows)
     ours["frames"] = list(ours["frames"])
     torch.testing.assert_close(pixels_of(processor, ours), plain["pixel_values"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("rank", [1, 4, 32])
+def test_a_gradient_begins_each_row_where_attention_on_a_card_can_read_it(rank: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rank, 64, generator=draw), torch.randn(24, rank, generator=draw)
+    weight = torch.zeros(24, columns(64, rank))
+    weight[:, :64] = torch.randn(24, 64, generator=draw)
+    adapter_places(weight, 64, [b])[0].copy_(2.0 * b)
+    x = torch.randn(1, 5, 64, generator=draw, requires_grad=True)
+    (out,) = _product(x, Spec((24,), 64, 2.0, 0), (a, b, weight))
+    torch.testing.assert_close(out, x @ weight[:, :64].T + 2.0 * (x @ a.T) @ b.T)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert gradient.stride(1) % ALIGNED == 0
+    torch.testing.assert_close(gradient[0, 0], (weight[:, :64] + 2.0 * b @ a).sum(0), rtol=1e-4, atol=1e-4)

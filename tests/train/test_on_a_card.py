@@ -21,11 +21,17 @@ from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
 from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
-from roadscribe.train.branches import FLEX_CAPABILITY, attend_in_branches
+from roadscribe.train.branches import (
+    FLEX_CAPABILITY,
+    PADDING,
+    attend_in_branches,
+    branch_block_mask,
+    branch_mask,
+)
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.features import CARD as CARD_ITSELF
 from roadscribe.train.features import MEMORY, KeptFeatures, visual_features
-from roadscribe.train.fused import fuse
+from roadscribe.train.fused import _attend, fuse
 from roadscribe.train.shared import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
@@ -141,12 +147,34 @@ def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-def test_branches_through_flex_attention_are_separate_samples(tmp_path: Path) -> None:
+def test_flexattention_gives_what_the_mask_gives() -> None:
+    """In bfloat16, the type in which it may be asked for."""
+    if torch.cuda.get_device_capability(CARD) < FLEX_CAPABILITY:
+        pytest.skip("this card is older than FlexAttention's kernels")
+    branches = torch.tensor(
+        [[0] * 20 + [1] * 40 + [2] * 55, [0] * 10 + [1] * 70 + [PADDING] * 35], device=CARD
+    )
+    draw = torch.Generator(CARD).manual_seed(0)
+    parts = [
+        torch.randn(
+            (2, heads, 333, 64), generator=draw, device=CARD, dtype=torch.bfloat16, requires_grad=True
+        )
+        for heads in (4, 2, 2)
+    ]
+    upstream = torch.randn((2, 4, 333, 64), generator=draw, device=CARD, dtype=torch.bfloat16)
+    upstream[1, :, -35:] = 0  # nobody reads padding
+    results = []
+    for make in (branch_mask, branch_block_mask):
+        out = _attend(*parts, make(branches, 333), 0.125, True)
+        results.append([out * (upstream != 0), *torch.autograd.grad(out, parts, upstream)])
+    for found, wanted in zip(*results, strict=True):
+        assert (found - wanted).float().norm() <= 2e-2 * wanted.float().norm()
+
+
+def test_branches_are_separate_samples(tmp_path: Path) -> None:
     loaded = load_base(
         Model(base=tiny.NAME, quantization="none", dtype="float32"), max_pixels=6144, device=CARD
     )
-    if torch.cuda.get_device_capability(CARD) < FLEX_CAPABILITY:
-        pytest.skip("this card is older than FlexAttention's kernels")
     model = peft.get_peft_model(
         loaded.model, peft.LoraConfig(r=4, lora_alpha=12, target_modules=list(LANGUAGE_LINEARS))
     ).train()
@@ -161,7 +189,7 @@ def test_branches_through_flex_attention_are_separate_samples(tmp_path: Path) ->
     together = Collator(loaded.processor)(list(item_rows(rows, items)))
     results = []
     fuse(model, dense=True, compiled=False, dtype=torch.float32)
-    attend_in_branches(model.get_base_model().model.language_model, flex=True)
+    attend_in_branches(model.get_base_model().model.language_model, flex=False)
     for batch in (separate, together):
         del batch[CLIPS]
         model.zero_grad()

@@ -258,6 +258,8 @@ def test_the_way_of_attending_fits_the_hardware_and_the_recipe() -> None:
     assert choose_branch_attention("cuda", (8, 0), "A100", "mask").value == "mask"
     with pytest.raises(InputError, match="T4 is older"):
         choose_branch_attention("cuda", (7, 5), "T4", "flex")
+    with pytest.raises(InputError, match="float32 kernel"):
+        choose_branch_attention("cuda", (9, 0), "H200", "flex", "float32")
     with pytest.raises(InputError, match="no backward pass on a CPU"):
         choose_branch_attention("cpu", asked="flex")
 

@@ -10,6 +10,7 @@ import torch
 from roadscribe.clip import Clip
 from roadscribe.infer.engine import ReportEngine
 from roadscribe.model.encode import Sample, encode
+from roadscribe.progress import progress, say
 from roadscribe.prompts import messages
 from roadscribe.recipe import Infer
 
@@ -22,11 +23,22 @@ class Report(NamedTuple):
     finished: bool
 
 
-def write_reports(model: Any, processor: Any, infer: Infer, clips: Sequence[Clip]) -> list[Report]:
-    """The model's own report on every clip, greedily."""
+def write_reports(
+    model: Any, processor: Any, infer: Infer, clips: Sequence[Clip], *, whose: str
+) -> list[Report]:
+    """The model's own report on every clip, greedily, a batch after another; ``whose`` names the model."""
     engine = ReportEngine(model, processor, batch_size=infer.batch_size, max_new_tokens=infer.max_new_tokens)
-    answers = engine.generate([clip.images() for clip in clips], grammar=infer.grammar)
-    return [Report(answer.text, answer.tokens, answer.finished) for answer in answers]
+    reports: list[Report] = []
+    say(
+        f"{whose} writes {len(clips)} {'report' if len(clips) == 1 else 'reports'}, {infer.batch_size} at a time"
+    )
+    with progress(len(clips), "writing reports") as advance:
+        for start in range(0, len(clips), infer.batch_size):
+            some = [clip.images() for clip in clips[start : start + infer.batch_size]]
+            for answer in engine.generate(some, grammar=infer.grammar):
+                reports.append(Report(answer.text, answer.tokens, answer.finished))
+            advance(len(some))
+    return reports
 
 
 def next_token_logits(model: Any, processor: Any, clip: Clip, text: str) -> torch.Tensor:
@@ -54,9 +66,11 @@ def choices(model: Any, processor: Any, clips: Sequence[Clip], texts: Sequence[s
     """Read each text beside its clip; only the first clip's logits are kept whole, they are large."""
     first: torch.Tensor | None = None
     top = []
-    for clip, text in zip(clips, texts, strict=True):
-        logits = next_token_logits(model, processor, clip, text)
-        first = logits if first is None else first
-        top.append(logits.argmax(dim=-1).tolist())
+    with progress(len(clips), "comparing token by token") as advance:
+        for clip, text in zip(clips, texts, strict=True):
+            logits = next_token_logits(model, processor, clip, text)
+            first = logits if first is None else first
+            top.append(logits.argmax(dim=-1).tolist())
+            advance()
     assert first is not None  # check clips are never empty
     return Choices(top, first)

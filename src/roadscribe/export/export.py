@@ -188,7 +188,7 @@ def _export(
 
 def _as_trained(recipe: Recipe, adapter: Path, base: Path, clips: Sequence[Clip]) -> _AsTrained:
     loaded = load_adapter(adapter, dtype=recipe.model.dtype, base=str(base))
-    reports = write_reports(loaded.model, loaded.processor, recipe.infer, clips)
+    reports = write_reports(loaded.model, loaded.processor, recipe.infer, clips, whose="base + adapter")
     texts = [report.text for report in reports]
     answer = _AsTrained(reports, choices(loaded.model, loaded.processor, clips, texts))
     del loaded

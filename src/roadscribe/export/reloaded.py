@@ -71,7 +71,8 @@ def answer_question(folder: Path) -> None:
     clips = list(read_clips(folder))
     section: Any = {"base": question["model"], "quantization": "none", "dtype": question["dtype"]}
     loaded = load_base(Model(**section), max_pixels=question["max_pixels"])
-    reports = write_reports(loaded.model, loaded.processor, Infer(**question["infer"]), clips)
+    infer = Infer(**question["infer"])
+    reports = write_reports(loaded.model, loaded.processor, infer, clips, whose="the merged model")
     read = choices(loaded.model, loaded.processor, clips, question["texts"])
     save_file({"logits": read.logits.contiguous()}, folder / LOGITS)
     write_json(

@@ -170,7 +170,11 @@ def attend_masked(
 
 
 def choose_branch_attention(
-    device: str, capability: tuple[int, int] = (0, 0), card: str = "", asked: BranchAttention = "auto"
+    device: str,
+    capability: tuple[int, int] = (0, 0),
+    card: str = "",
+    asked: BranchAttention = "auto",
+    dtype: str = "bfloat16",
 ) -> Choice:
     """What computes attention over branches, "flex" or "mask", and why.
 
@@ -179,6 +183,7 @@ def choose_branch_attention(
         capability: the card's CUDA compute capability.
         card: the card's name, for the reason.
         asked: the recipe's ``train.branch_attention``.
+        dtype: what the model computes in.
 
     Raises:
         InputError: FlexAttention is asked for where it cannot train.
@@ -187,6 +192,8 @@ def choose_branch_attention(
         why = "FlexAttention has no backward pass on a CPU"
     elif capability < FLEX_CAPABILITY:
         why = f"{card} is older than FlexAttention's kernels"
+    elif dtype == "float32":
+        why = "FlexAttention's float32 kernel did not give what separate samples give"
     elif asked == "auto":
         return Choice(
             "mask", "a mask on the branches alone; no slower than FlexAttention, nothing to compile"
@@ -198,12 +205,13 @@ def choose_branch_attention(
     return Choice("mask", f"a mask on the branches alone; {why}")
 
 
-def branch_attention(device: torch.device, asked: BranchAttention = "auto") -> Choice:
+def branch_attention(device: torch.device, dtype: torch.dtype, asked: BranchAttention = "auto") -> Choice:
     """`choose_branch_attention` for a device of this machine."""
     if device.type != "cuda":
         return choose_branch_attention(device.type, asked=asked)
     card = torch.cuda.get_device_name(device)
-    return choose_branch_attention("cuda", torch.cuda.get_device_capability(device), card, asked)
+    capability, name = torch.cuda.get_device_capability(device), str(dtype).removeprefix("torch.")
+    return choose_branch_attention("cuda", capability, card, asked, name)
 
 
 def attend_in_branches(language_model: Any, *, flex: bool) -> RemovableHandle:

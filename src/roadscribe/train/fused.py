@@ -29,6 +29,9 @@ from roadscribe.train.branches import attend_masked
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Projections of a layer that read one input."""
+ALIGNED = 8
+"""A row of what goes through these products is a multiple of this many values long. 16-bit rows then begin every 16
+bytes, without which cuDNN's attention stops with "misaligned address" at the gradient, and products are slow."""
 
 
 _flex_attention = torch.compile(flex_attention)
@@ -60,10 +63,16 @@ class LayerSpec(NamedTuple):
     """Whether the attention kernel lets several query heads share a key."""
 
 
-def adapter_places(weight: torch.Tensor, bs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Views on the last columns of ``[W, s B]`` where each projection's B stands, a block a projection."""
+def columns(inputs: int, ranks: int) -> int:
+    """Columns of ``[W, s B]``: those of W, of every B, and zeros up to a multiple of `ALIGNED`."""
+    return inputs + ranks + -(inputs + ranks) % ALIGNED
+
+
+def adapter_places(weight: torch.Tensor, inputs: int, bs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Views on the columns of ``[W, s B]`` behind W's ``inputs`` where each projection's B stands, a block a
+    projection."""
     rank = bs[0].shape[1]
-    row, column, places = 0, weight.shape[1] - rank * len(bs), []
+    row, column, places = 0, inputs, []
     for b in bs:
         places.append(weight[row : row + b.shape[0], column : column + rank])
         row, column = row + b.shape[0], column + rank
@@ -87,35 +96,36 @@ def write_weight(
 def _whole(
     x: torch.Tensor, spec: Spec, bs: Sequence[torch.Tensor], base: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """``[W, s B]`` of a group, (sum of outputs, inputs + sum of ranks)."""
+    """``[W, s B]`` of a group, (sum of outputs, `columns`)."""
     if not spec.block:
         return base[0]
-    weight = x.new_zeros((sum(spec.outputs), spec.inputs + bs[0].shape[1] * len(bs)))
+    weight = x.new_zeros((sum(spec.outputs), columns(spec.inputs, bs[0].shape[1] * len(bs))))
     write_weight(weight, base[: len(bs)], base[len(bs) :], spec)
-    for place, b in zip(adapter_places(weight, bs), bs, strict=True):
+    for place, b in zip(adapter_places(weight, spec.inputs, bs), bs, strict=True):
         place.copy_(b.detach() * spec.scaling)
     return weight
 
 
 @torch.library.custom_op("roadscribe::write_thin", mutates_args=("wide",))
 def _write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
-    """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, inputs + sum of ranks) begins with."""
-    inputs = a.shape[1]
-    torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs:])
+    """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, `columns`) begins with."""
+    ranks, inputs = a.shape
+    torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs : inputs + ranks])
 
 
 @torch.library.custom_op("roadscribe::back_products", mutates_args=())
 def _back_products(upstream: list[torch.Tensor], whole: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """The gradients of ``x`` and of ``x A'`` side by side, (tokens, inputs + sum of ranks), summed within the
-    products: as products and sums of a compiled graph each would pass over the widest tensors once more."""
+    """The gradients of ``x`` and of ``x A'`` side by side, (tokens, `columns`), summed within the products: as
+    products and sums of a compiled graph each would pass over the widest tensors once more."""
     both: torch.Tensor | None = None
-    row, inputs = 0, a.shape[1]
+    row = 0
+    ranks, inputs = a.shape
     for one in upstream:
         part = whole[row : row + one.shape[1]]
         both = one @ part if both is None else both.addmm_(one, part)
         row += one.shape[1]
     assert both is not None
-    both[:, :inputs].addmm_(both[:, inputs:], a)
+    both[:, :inputs].addmm_(both[:, inputs : inputs + ranks], a)
     return both
 
 
@@ -133,7 +143,7 @@ class _Product(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         """``x`` (tokens, inputs), ``a`` (sum of ranks, inputs), then B and base: (tokens, outputs) for each."""
         count = len(spec.outputs)
-        wide = pad(x, (0, a.shape[0]))
+        wide = pad(x, (0, columns(spec.inputs, a.shape[0]) - spec.inputs))
         _write_thin(wide, a)
         out = linear(wide, _whole(x, spec, tensors[:count], tensors[count:]))
         ctx.save_for_backward(wide, a, *tensors)
@@ -155,7 +165,7 @@ class _Product(torch.autograd.Function):
             rank = b.shape[1]
             grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
             column += rank
-        grad_a = both[:, spec.inputs :].t() @ x
+        grad_a = both[:, spec.inputs : spec.inputs + a.shape[0]].t() @ x
         return both[:, : spec.inputs], grad_a, None, *grads, *[None] * (len(tensors) - count)
 
 
@@ -263,7 +273,7 @@ class FusedLayers:
             for spec, tensors in zip(self.spec.groups, layer, strict=True):
                 if not spec.block:
                     bs = tensors[len(spec.outputs) : -1]
-                    self.places += adapter_places(tensors[-1], bs)
+                    self.places += adapter_places(tensors[-1], spec.inputs, bs)
                     self.adapters += bs
 
     def refresh(self) -> None:
@@ -415,9 +425,8 @@ def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype) -> tuple[Spe
     spec = Spec(outputs, inputs, scaling, states[0].blocksize if packed and not dense else 0)
     if spec.block:
         return spec, (*a, *b, *codes, *scales)
-    weight = torch.zeros(
-        (sum(outputs), inputs + sum(one.shape[0] for one in a)), dtype=dtype, device=bases[0].weight.device
-    )
+    shape = (sum(outputs), columns(inputs, sum(one.shape[0] for one in a)))
+    weight = torch.zeros(shape, dtype=dtype, device=bases[0].weight.device)
     if packed:
         write_weight(weight, codes, scales, spec._replace(block=states[0].blocksize))
     else:

@@ -195,7 +195,7 @@ def build_trainer(
         speed_up(trainer, loaded, train, int(passes))
     drop_padding_mask(trainer.model.get_base_model().model.language_model)
     if are_items(rows):
-        choice = branch_attention(loaded.device, train.branch_attention)
+        choice = branch_attention(loaded.device, loaded.dtype, train.branch_attention)
         say(f"attention over branches: {choice.reason}")
         attend_in_branches(trainer.model.get_base_model().model.language_model, flex=choice.value == "flex")
     return trainer
@@ -264,7 +264,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         with self.log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         skipped = f", {self.skipped.total} steps skipped" if self.skipped and self.skipped.total else ""
-        self.note = f"loss {line['loss']:.3f}, {rate:.1f} samples/s, {peak_memory_gib():.1f} GiB{skipped}"
+        speed = f"{rate:.1f}" if rate >= 0.95 else f"{rate:.3f}"
+        self.note = f"loss {line['loss']:.3f}, {speed} samples/s, {peak_memory_gib():.1f} GiB{skipped}"
         self.advance(0, self.note)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:

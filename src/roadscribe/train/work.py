@@ -63,7 +63,7 @@ def work_of(
         dtype=dtype,
         quantized=recipe.model.quantization == "nf4",
         fused=all_seven and not recipe.lora.dropout,
-        branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention).value
+        branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention, dtype).value
         if len(items) < len(rows)
         else None,
         look=look_of(recipe),
