@@ -15,23 +15,17 @@ from roadscribe.recipe import Lora, Model, Train
 from roadscribe.train.answer_loss import answer_loss
 from roadscribe.train.batches import Collator, pixels_of
 from roadscribe.train.data import open_rows
-from roadscribe.train.fused import (
-    ALIGNED,
-    FusedTextModel,
-    Spec,
-    _product,
-    adapter_places,
-    can_fuse,
-    columns,
-    fuse,
-)
+from roadscribe.train.fused import FusedTextModel, can_fuse, fuse
+from roadscribe.train.products import ALIGNED, Spec, adapter_places, columns, product
 from roadscribe.train.trainer import build_trainer
 
 
-def seven_projections(folder: Path, quantization: str = "nf4", **lora: Any) -> tuple[Any, Any]:
+def seven_projections(
+    folder: Path, quantization: str = "nf4", dtype: str = "auto", **lora: Any
+) -> tuple[Any, Any]:
     """A model with LoRA on all seven projections whose update is not zero, and its processor."""
     loaded = load_base(
-        Model(base=str(folder), quantization=quantization),  # type: ignore[arg-type]
+        Model(base=str(folder), quantization=quantization, dtype=dtype),  # type: ignore[arg-type]
         max_pixels=6144,
         device=torch.device("cpu"),
     )
@@ -199,7 +193,7 @@ def test_a_gradient_begins_each_row_where_attention_on_a_card_can_read_it(rank: 
     weight[:, :64] = torch.randn(24, 64, generator=draw)
     adapter_places(weight, 64, [b])[0].copy_(2.0 * b)
     x = torch.randn(1, 5, 64, generator=draw, requires_grad=True)
-    (out,) = _product(x, Spec((24,), 64, 2.0, 0), (a, b, weight))
+    (out,) = product(x, Spec((24,), 64, 2.0, 0), (a, b, weight))
     torch.testing.assert_close(out, x @ weight[:, :64].T + 2.0 * (x @ a.T) @ b.T)
     (gradient,) = torch.autograd.grad(out.sum(), x)
     assert gradient.stride(1) % ALIGNED == 0

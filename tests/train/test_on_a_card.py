@@ -20,6 +20,7 @@ from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
+from roadscribe.train import float8
 from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
 from roadscribe.train.branches import (
     FLEX_CAPABILITY,
@@ -32,6 +33,7 @@ from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.features import CARD as CARD_ITSELF
 from roadscribe.train.features import MEMORY, KeptFeatures, visual_features
 from roadscribe.train.fused import _attend, fuse
+from roadscribe.train.products import Spec
 from roadscribe.train.shared import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
@@ -145,6 +147,24 @@ def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
         lines = (train(recipe, eight_rows, tmp_path / asked) / LOG).read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_8_bit_products_on_a_card_are_those_of_a_cpu() -> None:
+    if torch.cuda.get_device_capability(CARD) < float8.CAPABILITY:
+        pytest.skip("this card does not multiply in 8 bits")
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randn(32, 256, generator=draw) / 16, torch.randn(384, 32, generator=draw) / 16
+    codes = float8.codes_of(torch.randn(384, 256, generator=draw).bfloat16())
+    x = torch.randn(1, 300, 256, generator=draw).bfloat16()
+    upstream = torch.randn(1, 300, 384, generator=draw).bfloat16()
+    results = []
+    for device in (torch.device("cpu"), CARD):
+        wanting = [one.to(device).requires_grad_() for one in (x, a, b)]
+        tensors = (*wanting[1:], *(one.to(device) for one in codes))
+        (out,) = float8.product(wanting[0], Spec((384,), 256, 2.0, 0, True), tensors)
+        results.append([out, *torch.autograd.grad(out, wanting, upstream.to(device))])
+    for wanted, found in zip(*results, strict=True):
+        assert (found.cpu() - wanted).float().norm() <= 2e-2 * wanted.float().norm()
 
 
 def test_flexattention_gives_what_the_mask_gives() -> None:

@@ -1,9 +1,7 @@
 """The language model's training pass in few, large products: weight and LoRA in one matrix, layers compiled.
 
-PEFT computes ``x W' + s (x A') B'`` as three products, casts ``x`` to the adapter's type and back, and passes
-over every output twice more. Here ``[x, x A']`` is multiplied by ``[W, s B]'``: one product, the same sum, and
-its backward pass gives the gradient of ``x A'`` along the way. Projections that read the same input (query,
-key and value; gate and up) share a product. The parameters, their names and what is saved stay PEFT's.
+`products` multiplies ``[x, x A']`` by ``[W, s B]'``: LoRA within the product. Projections that read the same input
+(query, key and value; gate and up) share one. The parameters, their names and what is saved stay PEFT's.
 
 ``W`` is the NF4 weight dequantised: kept beside the adapter's columns where the card has room (dense), or
 written anew in each pass. Either way the numbers are those of the 4-bit weight.
@@ -16,40 +14,30 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from bitsandbytes.functional import dequantize_blockwise
 from torch.nn.attention.flex_attention import flex_attention
-from torch.nn.functional import linear, pad, scaled_dot_product_attention, silu
+from torch.nn.functional import scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from roadscribe.model.load import capability
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.train import float8
 from roadscribe.train.branches import attend_masked
+from roadscribe.train.products import (
+    Spec,
+    Tensors,
+    adapter_places,
+    columns,
+    product,
+    scales_of,
+    write_weight,
+)
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Projections of a layer that read one input."""
-ALIGNED = 8
-"""A row of what goes through these products is a multiple of this many values long. 16-bit rows then begin every 16
-bytes, without which cuDNN's attention stops with "misaligned address" at the gradient, and products are slow."""
-
-
 _flex_attention = torch.compile(flex_attention)
 """Uncompiled it would hold the whole matrix of scores."""
-
-
-class Spec(NamedTuple):
-    """The numbers of one group of projections that share an input."""
-
-    outputs: tuple[int, ...]
-    inputs: int
-    scaling: float
-    block: int
-    """Weights that share a scale in NF4; 0 where the weight is kept dense."""
-
-
-Tensors = tuple[torch.Tensor, ...]
-"""A group's A, then its B, then the dense weight, or the NF4 codes and their float32 scales."""
 
 
 class LayerSpec(NamedTuple):
@@ -63,118 +51,9 @@ class LayerSpec(NamedTuple):
     """Whether the attention kernel lets several query heads share a key."""
 
 
-def columns(inputs: int, ranks: int) -> int:
-    """Columns of ``[W, s B]``: those of W, of every B, and zeros up to a multiple of `ALIGNED`."""
-    return inputs + ranks + -(inputs + ranks) % ALIGNED
-
-
-def adapter_places(weight: torch.Tensor, inputs: int, bs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Views on the columns of ``[W, s B]`` behind W's ``inputs`` where each projection's B stands, a block a
-    projection."""
-    rank = bs[0].shape[1]
-    row, column, places = 0, inputs, []
-    for b in bs:
-        places.append(weight[row : row + b.shape[0], column : column + rank])
-        row, column = row + b.shape[0], column + rank
-    return places
-
-
-def write_weight(
-    weight: torch.Tensor, codes: Sequence[torch.Tensor], scales: Sequence[torch.Tensor], spec: Spec
-) -> None:
-    """Dequantise a group's projections into the first columns of ``weight``."""
-    row = 0
-    for code, scale, count in zip(codes, scales, spec.outputs, strict=True):
-        weight[row : row + count, : spec.inputs].copy_(
-            torch.ops.bitsandbytes.dequantize_4bit.default(
-                code, scale, spec.block, "nf4", [count, spec.inputs], weight.dtype
-            )
-        )
-        row += count
-
-
-def _whole(
-    x: torch.Tensor, spec: Spec, bs: Sequence[torch.Tensor], base: Sequence[torch.Tensor]
-) -> torch.Tensor:
-    """``[W, s B]`` of a group, (sum of outputs, `columns`)."""
-    if not spec.block:
-        return base[0]
-    weight = x.new_zeros((sum(spec.outputs), columns(spec.inputs, bs[0].shape[1] * len(bs))))
-    write_weight(weight, base[: len(bs)], base[len(bs) :], spec)
-    for place, b in zip(adapter_places(weight, spec.inputs, bs), bs, strict=True):
-        place.copy_(b.detach() * spec.scaling)
-    return weight
-
-
-@torch.library.custom_op("roadscribe::write_thin", mutates_args=("wide",))
-def _write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
-    """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, `columns`) begins with."""
-    ranks, inputs = a.shape
-    torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs : inputs + ranks])
-
-
-@torch.library.custom_op("roadscribe::back_products", mutates_args=())
-def _back_products(upstream: list[torch.Tensor], whole: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    """The gradients of ``x`` and of ``x A'`` side by side, (tokens, `columns`), summed within the products: as
-    products and sums of a compiled graph each would pass over the widest tensors once more."""
-    both: torch.Tensor | None = None
-    row = 0
-    ranks, inputs = a.shape
-    for one in upstream:
-        part = whole[row : row + one.shape[1]]
-        both = one @ part if both is None else both.addmm_(one, part)
-        row += one.shape[1]
-    assert both is not None
-    both[:, :inputs].addmm_(both[:, inputs : inputs + ranks], a)
-    return both
-
-
-@_back_products.register_fake
-def _(upstream: list[torch.Tensor], whole: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
-    return upstream[0].new_empty((upstream[0].shape[0], whole.shape[1]))
-
-
-class _Product(torch.autograd.Function):
-    """``x W' + s (x A') B'`` for projections that share ``x``."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, a: torch.Tensor, spec: Spec, *tensors: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """``x`` (tokens, inputs), ``a`` (sum of ranks, inputs), then B and base: (tokens, outputs) for each."""
-        count = len(spec.outputs)
-        wide = pad(x, (0, columns(spec.inputs, a.shape[0]) - spec.inputs))
-        _write_thin(wide, a)
-        out = linear(wide, _whole(x, spec, tensors[:count], tensors[count:]))
-        ctx.save_for_backward(wide, a, *tensors)
-        ctx.spec = spec
-        return tuple(torch.split(out, list(spec.outputs), dim=1))
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of ``x``, ``a`` and every B; the outputs' gradients come one by one and stay so."""
-        spec: Spec = ctx.spec
-        count = len(spec.outputs)
-        wide, a, *tensors = ctx.saved_tensors
-        x, thin = wide[:, : spec.inputs], wide[:, spec.inputs :]
-        bs = tensors[:count]
-        both = _back_products(list(upstream), _whole(x, spec, bs, tensors[count:]), a)
-        grads: list[torch.Tensor | None] = []
-        column = 0
-        for one, b in zip(upstream, bs, strict=True):
-            rank = b.shape[1]
-            grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
-            column += rank
-        grad_a = both[:, spec.inputs : spec.inputs + a.shape[0]].t() @ x
-        return both[:, : spec.inputs], grad_a, None, *grads, *[None] * (len(tensors) - count)
-
-
 def _product(x: torch.Tensor, spec: Spec, tensors: Tensors) -> tuple[torch.Tensor, ...]:
     """What each projection of a group makes of ``x`` (batch, tokens, inputs)."""
-    count = len(spec.outputs)
-    a = torch.cat([one.to(x.dtype) for one in tensors[:count]])
-    outs = _Product.apply(x.flatten(0, 1), a, spec, *tensors[count:])  # type: ignore[no-untyped-call]
-    return tuple(out.unflatten(0, x.shape[:-1]) for out in outs)
+    return float8.product(x, spec, tensors) if spec.eight else product(x, spec, tensors)
 
 
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -271,7 +150,7 @@ class FusedLayers:
     def __post_init__(self) -> None:
         for layer in self.groups:
             for spec, tensors in zip(self.spec.groups, layer, strict=True):
-                if not spec.block:
+                if not spec.block and not spec.eight:
                     bs = tensors[len(spec.outputs) : -1]
                     self.places += adapter_places(tensors[-1], spec.inputs, bs)
                     self.adapters += bs
@@ -367,7 +246,7 @@ def can_fuse(model: Any) -> str | None:
     return None
 
 
-def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype) -> None:
+def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype, eight: bool = False) -> None:
     """Give a PEFT model around a Qwen3-VL the fused training pass.
 
     Args:
@@ -375,6 +254,7 @@ def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype) -> None
         dense: keep the dequantised weights; otherwise they are written anew in each pass.
         compiled: compile the layer (one function for all layers).
         dtype: the type to compute in.
+        eight: products in 8 bits (`float8`), whose weights are kept in place of dense ones; ``dtype`` is bfloat16.
     """
     language = model.get_base_model().model.language_model
     norms: list[Tensors] = []
@@ -394,7 +274,7 @@ def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype) -> None
             )
         )
         made = [
-            _group([getattr(part, name) for name in names], dense, dtype)
+            _group([getattr(part, name) for name in names], dense, dtype, eight)
             for part, names in zip((attention, attention, mlp, mlp), GROUPS, strict=True)
         ]
         specs = tuple(spec for spec, _ in made)
@@ -409,7 +289,7 @@ def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype) -> None
     language.fused = FusedLayers(spec, norms, groups, function)
 
 
-def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype) -> tuple[Spec, Tensors]:
+def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype, eight: bool) -> tuple[Spec, Tensors]:
     """The numbers and tensors of projections that share an input, from PEFT's modules."""
     name = linears[0].active_adapters[0]
     bases = [one.base_layer for one in linears]
@@ -421,8 +301,8 @@ def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype) -> tuple[Spe
     packed = type(bases[0].weight).__name__ == "Params4bit"
     states = [base.weight.quant_state for base in bases] if packed else []
     codes = [base.weight.data.view(-1, 1) for base in bases] if packed else []
-    scales = [_scales(state) for state in states]
-    spec = Spec(outputs, inputs, scaling, states[0].blocksize if packed and not dense else 0)
+    scales = [scales_of(state) for state in states]
+    spec = Spec(outputs, inputs, scaling, states[0].blocksize if packed and not (dense or eight) else 0)
     if spec.block:
         return spec, (*a, *b, *codes, *scales)
     shape = (sum(outputs), columns(inputs, sum(one.shape[0] for one in a)))
@@ -431,11 +311,6 @@ def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype) -> tuple[Spe
         write_weight(weight, codes, scales, spec._replace(block=states[0].blocksize))
     else:
         weight[:, :inputs].copy_(torch.cat([base.weight.detach() for base in bases]))
+    if eight:
+        return spec._replace(eight=True), (*a, *b, *float8.codes_of(weight[:, :inputs]))
     return spec, (*a, *b, weight)
-
-
-def _scales(state: Any) -> torch.Tensor:
-    """A 4-bit weight's scales in float32; double quantisation keeps them in 8 bits."""
-    if not state.nested:
-        return state.absmax.float()  # type: ignore[no-any-return]
-    return (dequantize_blockwise(state.absmax, state.state2) + state.offset).float()  # type: ignore[no-any-return]

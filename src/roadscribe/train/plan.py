@@ -168,6 +168,8 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     compiled = choose_compile(train.compile, "cuda", int(total / shaped.batch_size)).value == "on"
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
+    # Weights for 8-bit products are two copies of a byte each.
+    dense = dense or train.float8_products
     setting = Setting(
         batch_size=shaped.batch_size,
         accumulation=shaped.gradient_accumulation,

@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from roadscribe.errors import InputError
 from roadscribe.model.load import Choice, LoadedBase, capability
 from roadscribe.model.vision import compile_vision
 from roadscribe.progress import say
 from roadscribe.recipe import Switch, Train
 from roadscribe.train.answer_loss import answer_loss, token_loss
 from roadscribe.train.batches import Placed
+from roadscribe.train.float8 import CAPABILITY
 from roadscribe.train.folded import fold_lora
 from roadscribe.train.fused import FusedTextModel, at_places, can_fuse, fuse
 
@@ -60,6 +62,28 @@ def choose_compile(asked: Switch, device: str, steps: int) -> Choice:
     return Choice("on", f"a minute's work that {steps} passes pay back")
 
 
+def require_float8(device: torch.device, dtype: torch.dtype, unfused: str | None) -> None:
+    """Check that ``train.float8_products`` can be had.
+
+    Args:
+        device: where the model computes; a CPU does it slowly, to try things on.
+        dtype: what the rest of it computes in.
+        unfused: why the adapter cannot take the fused pass, if it cannot.
+
+    Raises:
+        InputError: it cannot.
+    """
+    why = None
+    if unfused is not None:
+        why = unfused
+    elif dtype != torch.bfloat16:
+        why = f"the model computes in {str(dtype).removeprefix('torch.')}, and only bfloat16 goes with it"
+    elif device.type == "cuda" and capability(device) < CAPABILITY:
+        why = f"{torch.cuda.get_device_name(device)} is older than Ada and Hopper"
+    if why is not None:
+        raise InputError(f"train.float8_products: {why}; set it to false")
+
+
 def _word(switch: Switch) -> str:
     return "on" if switch else "off"
 
@@ -75,11 +99,14 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     """
     compiled = choose_compile(train.compile, loaded.device.type, passes)
     answer_only_head(trainer.model.get_base_model(), compiled=compiled.value == "on")
-    if loaded.device.type == "cpu" and train.dense_weights == "auto" and train.compile == "auto":
+    plain = train.dense_weights == "auto" and train.compile == "auto" and not train.float8_products
+    if loaded.device.type == "cpu" and plain:
         # Small products on a CPU: writing the update into the weight is quickest there.
         fold_lora(trainer.model)
         return
     reason = can_fuse(trainer.model)
+    if train.float8_products:
+        require_float8(loaded.device, loaded.dtype, reason)
     say(f"compiled layers: {compiled.value} ({compiled.reason})")
     if compiled.value == "on":
         # Each layer is compiled by itself, so its gradients leave for the other cards when it is done with them;
@@ -93,8 +120,17 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     size = linear_parameters(text) * loaded.dtype.itemsize
     room = torch.cuda.get_device_properties(loaded.device).total_memory if loaded.device.type == "cuda" else 0
     dense = choose_dense(train.dense_weights, size, room)
-    say(f"dense weights: {dense.value} ({dense.reason})")
-    fuse(trainer.model, dense=dense.value == "on", compiled=compiled.value == "on", dtype=loaded.dtype)
+    if train.float8_products:
+        say("products: in 8 bits (asked for; not quite the same function as in 16)")
+    else:
+        say(f"dense weights: {dense.value} ({dense.reason})")
+    fuse(
+        trainer.model,
+        dense=dense.value == "on",
+        compiled=compiled.value == "on",
+        dtype=loaded.dtype,
+        eight=train.float8_products,
+    )
 
 
 def linear_parameters(text: Any) -> int:
