@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that needs a CUDA card, the most telling first; each part prints its table and goes on if one fails.
-#   bench/on_a_card.sh [WORK_FOLDER]       some 35 minutes on two H200s; results land in WORK_FOLDER
+#   bench/on_a_card.sh [WORK_FOLDER]       some 40 minutes on two H200s; results land in WORK_FOLDER
 # PARTS="where main" runs only those; `two` and `fsdp` want two cards.
 set -u
 work=${1:-/tmp/roadscribe-bench}

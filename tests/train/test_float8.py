@@ -119,3 +119,4 @@ def test_a_run_that_cannot_be_had_in_8_bits_says_why(
 ) -> None:
     with pytest.raises(InputError, match=f"train.float8_products: .*{why}"):
         train(recipe_for(*overrides, "train.float8_products=true"), eight_rows, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -221,10 +221,7 @@ def load_base(
     base = resolve_base(model)
     device = device or choose_device()
     check_config(base)
-    on_card = device.type == "cuda"
-    card = torch.cuda.get_device_name(device) if on_card else ""
-    has_bf16 = on_card and torch.cuda.is_bf16_supported(including_emulation=False)
-    dtype_name, reason = choose_dtype(model.dtype, device.type, card, has_bf16)
+    dtype_name, reason = dtype_on(device, model)
     say(f"dtype: {dtype_name} ({reason})")
     attention, reason = choose_attention(device.type)
     say(f"attention: {attention} ({reason})")
@@ -258,6 +255,14 @@ def load_base(
     loaded.requires_grad_(False)
     loaded.eval()
     return LoadedBase(loaded, processor, dtype, device, quantized, base)
+
+
+def dtype_on(device: torch.device, model: Model) -> Choice:
+    """`choose_dtype` for a device of this machine."""
+    on_card = device.type == "cuda"
+    card = torch.cuda.get_device_name(device) if on_card else ""
+    has_bf16 = on_card and torch.cuda.is_bf16_supported(including_emulation=False)
+    return choose_dtype(model.dtype, device.type, card, has_bf16)
 
 
 def check_config(base: ResolvedBase) -> None:

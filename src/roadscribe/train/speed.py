@@ -62,13 +62,13 @@ def choose_compile(asked: Switch, device: str, steps: int) -> Choice:
     return Choice("on", f"a minute's work that {steps} passes pay back")
 
 
-def require_float8(device: torch.device, dtype: torch.dtype, unfused: str | None) -> None:
+def require_float8(device: torch.device, dtype: torch.dtype, unfused: str | None = None) -> None:
     """Check that ``train.float8_products`` can be had.
 
     Args:
         device: where the model computes; a CPU does it slowly, to try things on.
         dtype: what the rest of it computes in.
-        unfused: why the adapter cannot take the fused pass, if it cannot.
+        unfused: why the adapter cannot take the fused pass, if that is known.
 
     Raises:
         InputError: it cannot.

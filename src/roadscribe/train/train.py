@@ -20,11 +20,19 @@ from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, rea
 from roadscribe.errors import InputError
 from roadscribe.model.adapter import WEIGHTS, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
-from roadscribe.model.load import LoadedBase, load_base, load_processor, resolve_base
+from roadscribe.model.load import (
+    LoadedBase,
+    choose_device,
+    dtype_on,
+    load_base,
+    load_processor,
+    resolve_base,
+)
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.boards import TensorBoard, require_boards
+from roadscribe.train.branches import branch_attention
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.guard import SkippedSteps, assert_float16
 from roadscribe.train.keeping import kept_features
@@ -32,6 +40,7 @@ from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
 from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
 from roadscribe.train.shared import rows_a_step, share_prefixes
+from roadscribe.train.speed import require_float8
 from roadscribe.train.trainer import (
     CHECKPOINTS,
     LOG,
@@ -122,6 +131,7 @@ def _open(
     _check_watch(recipe.train)
     if here.sharded:
         check_sharded(recipe.train)
+    _check_device(recipe)
     rows = open_rows(dataset)
     processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
@@ -169,6 +179,19 @@ def _check_targets(targets: tuple[str, ...]) -> None:
             f"lora.targets: {', '.join(odd) or 'empty'}; only the language model's linears carry LoRA: "
             f"{', '.join(LANGUAGE_LINEARS)}"
         )
+
+
+def _check_device(recipe: Recipe) -> None:
+    """What the recipe insists on and this machine cannot compute is said before anything is written."""
+    device = choose_device()
+    dtype: torch.dtype = getattr(torch, dtype_on(device, recipe.model).value)
+    if recipe.train.float8_products:
+        plain = set(recipe.lora.targets) == set(LANGUAGE_LINEARS) and not recipe.lora.dropout
+        require_float8(
+            device, dtype, None if plain else "needs LoRA on all seven projections, without dropout"
+        )
+    if recipe.train.branch_attention == "flex":
+        branch_attention(device, dtype, "flex")
 
 
 def _check_watch(train: Train) -> None:
