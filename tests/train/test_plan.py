@@ -381,6 +381,7 @@ def test_a_card_in_the_machine_is_known_by_its_name_and_memory() -> None:
     assert card_like("NVIDIA A100-PCIE-40GB", 39.5, (8, 0)).key == "a100"
     assert card_like("Tesla T4", 14.7, (7, 5)) == CARDS["t4"]._replace(memory_gib=14.7)
     assert card_like("NVIDIA L40S", 44.5, (8, 9)).peak_tflops is None
+    assert [card_like("another", 24, (8, minor)).float8 for minor in (6, 9)] == [False, True]
 
 
 # The command
@@ -461,6 +462,10 @@ def test_a_run_that_cannot_fit_ends_with_1_and_one_line(
         (("--card", "t4", "extra-folder"), "give one dataset"),
         (("--card", "t4", "--set", "footage.frames=3"), "footage.frames=3"),
         (("--card", "t4", "--set", "model.dtype=bfloat16"), "does not compute bfloat16"),
+        (
+            ("--card", "a100", "--set", "train.float8_products=true"),
+            "A100 40 GB is older than Ada and Hopper",
+        ),
     ],
 )
 def test_a_mistake_ends_with_2_and_says_what_to_do(

@@ -23,6 +23,8 @@ class Card(NamedTuple):
     """Dense 16-bit tensor core TFLOP/s of the data sheet, None where the table does not know the card."""
     bandwidth_gbs: float | None
     """Memory traffic of the data sheet, in GB/s; None likewise."""
+    float8: bool = False
+    """Whether it multiplies 8-bit floating point (compute capability 8.9 and later)."""
 
 
 # memory: `torch.cuda.get_device_properties(0).total_memory`, which is below the number on the box (ECC, the
@@ -33,11 +35,11 @@ CARDS = {
     card.key: card
     for card in (
         Card("t4", "T4", 14.6, False, False, 65, 320),
-        Card("l4", "L4", 22.0, True, True, 121, 300),
+        Card("l4", "L4", 22.0, True, True, 121, 300, True),
         Card("a100", "A100 40 GB", 39.4, True, True, 312, 1555),
         Card("a100-80", "A100 80 GB", 79.1, True, True, 312, 2039),
-        Card("h100", "H100 80 GB", 79.1, True, True, 989, 3350),
-        Card("h200", "H200", 139.7, True, True, 989, 4800),
+        Card("h100", "H100 80 GB", 79.1, True, True, 989, 3350, True),
+        Card("h200", "H200", 139.7, True, True, 989, 4800, True),
     )
 }
 
@@ -61,11 +63,11 @@ def card_like(name: str, memory_gib: float, capability: tuple[int, int]) -> Card
     """
     words = name.replace("-", " ").upper().split()
     namesakes = [card for card in CARDS.values() if card.key.split("-")[0].upper() in words]
-    ampere = capability >= (8, 0)
+    ampere, ada = capability >= (8, 0), capability >= (8, 9)
     if not namesakes:
-        return Card(name, name, memory_gib, ampere, ampere, None, None)
+        return Card(name, name, memory_gib, ampere, ampere, None, None, ada)
     nearest = min(namesakes, key=lambda card: abs(card.memory_gib - memory_gib))
-    return nearest._replace(memory_gib=memory_gib, bf16=ampere, flash=ampere)
+    return nearest._replace(memory_gib=memory_gib, bf16=ampere, flash=ampere, float8=ada)
 
 
 def present_card() -> Card:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.functional import pad
 
+from roadscribe.errors import InputError
 from roadscribe.train.products import Spec, Tensors, columns, write_thin
 
 CAPABILITY = (8, 9)
@@ -42,6 +43,27 @@ class Codes(NamedTuple):
     """(inputs, outputs)."""
     backward_scale: torch.Tensor
     """(inputs, 1)."""
+
+
+def require(dtype: str, device: str, capable: bool, unfused: str | None = None) -> None:
+    """Check that ``train.float8_products`` can be had.
+
+    Args:
+        dtype: what the rest of the model computes in.
+        device: its name, for the message.
+        capable: whether it multiplies 8-bit floating point.
+        unfused: why the adapter cannot take the fused pass, if that is known.
+
+    Raises:
+        InputError: it cannot.
+    """
+    why = unfused
+    if dtype != "bfloat16":
+        why = f"the model computes in {dtype}, and only bfloat16 goes with it"
+    elif not capable:
+        why = f"{device} is older than Ada and Hopper"
+    if why is not None:
+        raise InputError(f"train.float8_products: {why}; set it to false")
 
 
 def rounded(x: torch.Tensor, headroom: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,6 +18,7 @@ from roadscribe.model.load import (
     resolve_base,
 )
 from roadscribe.recipe import Recipe, Train
+from roadscribe.train import float8
 from roadscribe.train.cards import Card
 from roadscribe.train.data import check_rows, open_rows
 from roadscribe.train.duration import Duration, card_speed, duration
@@ -107,6 +108,8 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     base = resolve_base(recipe.model)
     check_config(base)
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)
+    if recipe.train.float8_products:
+        float8.require(dtype.value, card.name, card.float8)
     processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)

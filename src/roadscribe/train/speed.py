@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from roadscribe.errors import InputError
 from roadscribe.model.load import Choice, LoadedBase, capability
 from roadscribe.model.vision import compile_vision
 from roadscribe.progress import say
 from roadscribe.recipe import Switch, Train
 from roadscribe.train.answer_loss import answer_loss, token_loss
 from roadscribe.train.batches import Placed
-from roadscribe.train.float8 import CAPABILITY
+from roadscribe.train.float8 import CAPABILITY, require
 from roadscribe.train.folded import fold_lora
 from roadscribe.train.fused import FusedTextModel, at_places, can_fuse, fuse
 
@@ -63,25 +62,11 @@ def choose_compile(asked: Switch, device: str, steps: int) -> Choice:
 
 
 def require_float8(device: torch.device, dtype: torch.dtype, unfused: str | None = None) -> None:
-    """Check that ``train.float8_products`` can be had.
-
-    Args:
-        device: where the model computes; a CPU does it slowly, to try things on.
-        dtype: what the rest of it computes in.
-        unfused: why the adapter cannot take the fused pass, if that is known.
-
-    Raises:
-        InputError: it cannot.
-    """
-    why = None
-    if unfused is not None:
-        why = unfused
-    elif dtype != torch.bfloat16:
-        why = f"the model computes in {str(dtype).removeprefix('torch.')}, and only bfloat16 goes with it"
-    elif device.type == "cuda" and capability(device) < CAPABILITY:
-        why = f"{torch.cuda.get_device_name(device)} is older than Ada and Hopper"
-    if why is not None:
-        raise InputError(f"train.float8_products: {why}; set it to false")
+    """`float8.require` for a device of this machine; a CPU does it slowly, to try things on."""
+    on_card = device.type == "cuda"
+    capable = not on_card or capability(device) >= CAPABILITY
+    name = torch.cuda.get_device_name(device) if on_card else "this machine"
+    require(str(dtype).removeprefix("torch."), name, capable, unfused)
 
 
 def _word(switch: Switch) -> str:
