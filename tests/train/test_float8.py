@@ -13,11 +13,11 @@ from test_fused import hidden_and_gradients, seven_projections
 
 from roadscribe.errors import InputError
 from roadscribe.recipe import Recipe
-from roadscribe.train import float8, products
+from roadscribe.train import float8
 from roadscribe.train.batches import Collator
 from roadscribe.train.data import open_rows
 from roadscribe.train.fused import fuse
-from roadscribe.train.products import Spec, adapter_places, columns
+from roadscribe.train.products import Spec, adapter_places, columns, product
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG
 
@@ -28,13 +28,22 @@ STEP = 2.0**-4
 def test_a_rounded_value_is_within_half_a_step_whatever_the_rows_size() -> None:
     x = torch.randn(6, 200, generator=torch.Generator().manual_seed(0))
     x *= torch.tensor([1e-12, 1e-3, 1.0, 3e4, 1e12, 0.0])[:, None]
-    for headroom in (1.0, 16.0):
+    for headroom in (1.0, float8.HEADROOM):
         codes, scale = float8.rounded(x, headroom)
         found = codes.float() * scale
         assert found.isfinite().all() and not found[5].any()
         # A value thousands of times below its row's largest falls out of the type's range.
-        counts = x.abs() > 2e-3 * headroom / 16 * x.abs().amax(1, keepdim=True)
+        counts = x.abs() > 2**-15 * 2 * headroom * x.abs().amax(1, keepdim=True)
         assert ((found - x).abs() <= STEP * x.abs())[counts].all()
+
+
+def test_an_adapter_that_outgrows_its_weight_is_no_quiet_error() -> None:
+    weight, x = torch.full((16, 16), 0.01).bfloat16(), torch.ones(2, 16).bfloat16()
+    wide = torch.cat([x, x], 1)
+    codes, b = float8.codes_of(weight), torch.zeros(16, 1)
+    assert float8.outputs_of(wide, [b], 1.0, codes).isfinite().all()
+    b[3] = 0.011 * float8.HEADROOM
+    assert float8.outputs_of(wide, [b], 1.0, codes)[:, 3].isnan().all()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -56,9 +65,9 @@ def test_outputs_and_gradients_are_those_of_16_bits_up_to_rounding(rank: int, co
     x = some(1, tokens, inputs, size=1.0).bfloat16().requires_grad_()
     upstream = [some(1, tokens, one, size=1e-3).bfloat16() for one in outputs]
     results = []
-    for multiply, base in ((products.product, (weight,)), (float8.product, codes)):
-        function: Callable[..., Any] = torch.compile(multiply) if compiled else multiply
-        outs = function(x, Spec(outputs, inputs, 2.0, 0), (*a, *b, *base))
+    function: Callable[..., Any] = torch.compile(product) if compiled else product
+    for eight, base in ((False, (weight,)), (True, codes)):
+        outs = function(x, Spec(outputs, inputs, 2.0, 0, eight), (*a, *b, *base))
         results.append([*outs, *torch.autograd.grad(outs, [x, *a, *b], upstream)])
     for wanted, found in zip(*results, strict=True):
         assert found.shape == wanted.shape and found.dtype == wanted.dtype

@@ -33,7 +33,7 @@ from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.features import CARD as CARD_ITSELF
 from roadscribe.train.features import MEMORY, KeptFeatures, visual_features
 from roadscribe.train.fused import _attend, fuse
-from roadscribe.train.products import Spec
+from roadscribe.train.products import Spec, product
 from roadscribe.train.shared import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
@@ -161,7 +161,7 @@ def test_8_bit_products_on_a_card_are_those_of_a_cpu() -> None:
     for device in (torch.device("cpu"), CARD):
         wanting = [one.to(device).requires_grad_() for one in (x, a, b)]
         tensors = (*wanting[1:], *(one.to(device) for one in codes))
-        (out,) = float8.product(wanting[0], Spec((384,), 256, 2.0, 0, True), tensors)
+        (out,) = product(wanting[0], Spec((384,), 256, 2.0, 0, True), tensors)
         results.append([out, *torch.autograd.grad(out, wanting, upstream.to(device))])
     for wanted, found in zip(*results, strict=True):
         assert (found.cpu() - wanted).float().norm() <= 2e-2 * wanted.float().norm()

@@ -432,6 +432,19 @@ def test_plan_prints_terms_that_sum_and_loads_no_weights(
     assert found["dataset"]["visual_tokens"] == 8 * 2 * 6
 
 
+def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
+    command, recipe_file, eight_rows
+) -> None:
+    asked = ("--set", "train.float8_products=true", "--set", "train.dense_weights=false")
+    code, out, _ = command("plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked)
+    assert code == 0 and "the same in 8 bits" in out and "the time is that of 16 bits" in out
+    assert "dense weights" not in out and "dequantised" not in out
+    code, _, err = command(
+        "plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked, "--set", "lora.dropout=0.1"
+    )
+    assert code == 2 and "without dropout; set it to false" in err
+
+
 def test_plan_counts_answers_that_share_a_clip_once(command, recipe_file, tmp_path) -> None:
     same = [make_row(0, clip_id="one", completion=make_row(index)["completion"]) for index in range(4)]
     folder = save_rows(tmp_path / "shared", same)

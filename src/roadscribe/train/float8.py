@@ -3,8 +3,8 @@
 Every row that goes into a product is divided by its largest value's share of what e4m3 holds and rounded to three
 bits behind the leading one, weights and adapters likewise, row by row in the forward pass and column by column in
 the backward pass; sums are taken in higher precision. It is **not the same function** as the plain path: each
-factor is off by some 3 %, at random, beside the 10 % by which NF4 is off the stored weights. Gradients of the
-adapters are computed from 16-bit values.
+factor is off by some 3 %, at random, beside the 10 % by which NF4 is off the stored weights. What `products`
+multiplies beside these, the thin products with A and B, stays in 16 bits.
 
 e4m3: 1 sign, 4 exponent and 3 fraction bits, largest finite value 448 (Micikevicius et al., "FP8 formats for deep
 learning", arXiv 2209.05433).
@@ -13,13 +13,14 @@ learning", arXiv 2209.05433).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
 
 from roadscribe.errors import InputError
-from roadscribe.train.products import Spec, Tensors, columns, write_thin
+from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.recipe import Lora
 
 CAPABILITY = (8, 9)
 """CUDA compute capability from which cards multiply 8-bit floating point."""
@@ -27,9 +28,9 @@ CODE = torch.float8_e4m3fn
 LARGEST = 448.0
 SMALLEST = 2.0**-100
 """Of scales: rows of zeros have one, too."""
-HEADROOM = 16.0
+HEADROOM = 64.0
 """A weight's rows are scaled for values so many times their largest, since adapters grow beside them. It costs no
-precision but in values a thousandth of the largest."""
+precision but in values a four-hundredth of the largest and below."""
 
 
 class Codes(NamedTuple):
@@ -43,6 +44,13 @@ class Codes(NamedTuple):
     """(inputs, outputs)."""
     backward_scale: torch.Tensor
     """(inputs, 1)."""
+
+
+def unfit(lora: Lora) -> str | None:
+    """Why a recipe's adapter cannot be trained through these products, or None where it can."""
+    if set(lora.targets) == set(LANGUAGE_LINEARS) and not lora.dropout:
+        return None
+    return "needs LoRA on all seven projections, without dropout"
 
 
 def require(dtype: str, device: str, capable: bool, unfused: str | None = None) -> None:
@@ -85,20 +93,23 @@ def _joined(codes: torch.Tensor, more: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.cat([codes.view(torch.uint8), more.view(torch.uint8)], dim).view(CODE)
 
 
-def _adapters(bs: Sequence[torch.Tensor], spec: Spec) -> torch.Tensor:
-    """``s B`` of a group, a block a projection, (sum of outputs, columns behind the inputs), float32."""
+def _adapters(bs: Sequence[torch.Tensor], scaling: float, columns: int) -> torch.Tensor:
+    """``s B`` of a group, a block a projection, (sum of outputs, ``columns``), float32."""
     blocks: torch.Tensor = torch.block_diag(*(b.detach().float() for b in bs))  # type: ignore[no-untyped-call]
-    blocks = blocks * spec.scaling
-    ranks = blocks.shape[1]
-    return pad(blocks, (0, columns(spec.inputs, ranks) - spec.inputs - ranks))
+    return pad(blocks * scaling, (0, columns - blocks.shape[1]))
 
 
 @torch.library.custom_op("roadscribe::multiply_codes", mutates_args=())
 def _multiply(
-    left: torch.Tensor, left_scale: torch.Tensor, right: torch.Tensor, right_scale: torch.Tensor
+    left: torch.Tensor,
+    left_scale: torch.Tensor,
+    right: torch.Tensor,
+    right_scale: torch.Tensor,
+    a: torch.Tensor | None,
 ) -> torch.Tensor:
-    """``left`` (rows, inner) times ``right`` (columns, inner) transposed, each with a scale a row: bfloat16."""
-    return torch._scaled_mm(
+    """``left`` (rows, inner) times ``right`` (columns, inner) transposed, each with a scale a row: bfloat16. With
+    ``a``, a backward pass: what comes to the gradient of ``x`` through that of ``x A'`` beside it is added."""
+    out = torch._scaled_mm(
         left,
         right.t(),
         scale_a=left_scale,
@@ -106,67 +117,42 @@ def _multiply(
         out_dtype=torch.bfloat16,
         use_fast_accum=left.is_cuda,
     )
+    if a is not None:
+        ranks, inputs = a.shape
+        out[:, :inputs].addmm_(out[:, inputs : inputs + ranks], a)
+    return out
 
 
 @_multiply.register_fake
 def _(
-    left: torch.Tensor, left_scale: torch.Tensor, right: torch.Tensor, right_scale: torch.Tensor
+    left: torch.Tensor,
+    left_scale: torch.Tensor,
+    right: torch.Tensor,
+    right_scale: torch.Tensor,
+    a: torch.Tensor | None,
 ) -> torch.Tensor:
     return left.new_empty((left.shape[0], right.shape[0]), dtype=torch.bfloat16)
 
 
-@torch.library.custom_op("roadscribe::add_through_a", mutates_args=("both",))
-def _add_through_a(both: torch.Tensor, a: torch.Tensor) -> None:
-    """Add to the gradient of ``x``, with which ``both`` begins, what comes through that of ``x A'`` beside it."""
-    ranks, inputs = a.shape
-    both[:, :inputs].addmm_(both[:, inputs : inputs + ranks], a)
+def outputs_of(wide: torch.Tensor, bs: Sequence[torch.Tensor], scaling: float, base: Codes) -> torch.Tensor:
+    """``[x, x A'] [W, s B]'``, (tokens, sum of outputs), from ``wide`` (tokens, columns), bfloat16."""
+    beside = _adapters(bs, scaling, wide.shape[1] - base.forward.shape[1]) / base.forward_scale
+    # An adapter that has outgrown the weight so far makes the loss nan, which names its clips, and not a quiet error.
+    beside = beside.masked_fill(beside.abs() > LARGEST, torch.nan).to(CODE)
+    out: torch.Tensor = _multiply(*rounded(wide), _joined(base.forward, beside, 1), base.forward_scale, None)
+    return out
 
 
-class _Product8(torch.autograd.Function):
-    """``x W' + s (x A') B'`` for projections that share ``x``, in 8 bits."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, a: torch.Tensor, spec: Spec, *tensors: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """``x`` (tokens, inputs), ``a`` (sum of ranks, inputs), then B and `Codes`: (tokens, outputs) for each."""
-        count = len(spec.outputs)
-        bs, base = tensors[:count], Codes(*tensors[count:])
-        wide = pad(x, (0, columns(spec.inputs, a.shape[0]) - spec.inputs))
-        write_thin(wide, a)
-        beside = (_adapters(bs, spec) / base.forward_scale).clamp(-LARGEST, LARGEST).to(CODE)
-        out = _multiply(*rounded(wide), _joined(base.forward, beside, 1), base.forward_scale)
-        ctx.save_for_backward(wide, a, *tensors)
-        ctx.spec = spec
-        return tuple(torch.split(out, list(spec.outputs), dim=1))
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of ``x``, ``a`` and every B."""
-        spec: Spec = ctx.spec
-        count = len(spec.outputs)
-        wide, a, *tensors = ctx.saved_tensors
-        bs, base = tensors[:count], Codes(*tensors[count:])
-        ranks = slice(spec.inputs, spec.inputs + a.shape[0])
-        beside, beside_scale = rounded(_adapters(bs, spec).t())
-        both = _multiply(
-            *rounded(torch.cat(upstream, 1)),
-            _joined(base.backward, beside, 0),
-            torch.cat([base.backward_scale, beside_scale]),
-        )
-        _add_through_a(both, a)
-        grads: list[torch.Tensor | None] = []
-        column = spec.inputs
-        for one, b in zip(upstream, bs, strict=True):
-            grads.append(((one.t() @ wide[:, column : column + b.shape[1]]) * spec.scaling).to(b.dtype))
-            column += b.shape[1]
-        grad_a = both[:, ranks].t() @ wide[:, : spec.inputs]
-        return both[:, : spec.inputs], grad_a, None, *grads, *[None] * len(base)
-
-
-def product(x: torch.Tensor, spec: Spec, tensors: Tensors) -> tuple[torch.Tensor, ...]:
-    """What each projection of a group makes of ``x`` (batch, tokens, inputs), bfloat16."""
-    count = len(spec.outputs)
-    a = torch.cat([one.to(x.dtype) for one in tensors[:count]])
-    outs = _Product8.apply(x.flatten(0, 1), a, spec, *tensors[count:])  # type: ignore[no-untyped-call]
-    return tuple(out.unflatten(0, x.shape[:-1]) for out in outs)
+def gradients_of(
+    upstream: Sequence[torch.Tensor],
+    a: torch.Tensor,
+    bs: Sequence[torch.Tensor],
+    scaling: float,
+    base: Codes,
+    columns: int,
+) -> torch.Tensor:
+    """The gradients of ``x`` and of ``x A'`` side by side, (tokens, ``columns``), bfloat16."""
+    beside, scale = rounded(_adapters(bs, scaling, columns - base.backward.shape[0]).t())
+    right, right_scale = _joined(base.backward, beside, 0), torch.cat([base.backward_scale, scale])
+    both: torch.Tensor = _multiply(*rounded(torch.cat(list(upstream), 1)), right, right_scale, a)
+    return both

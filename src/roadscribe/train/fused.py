@@ -51,11 +51,6 @@ class LayerSpec(NamedTuple):
     """Whether the attention kernel lets several query heads share a key."""
 
 
-def _product(x: torch.Tensor, spec: Spec, tensors: Tensors) -> tuple[torch.Tensor, ...]:
-    """What each projection of a group makes of ``x`` (batch, tokens, inputs)."""
-    return float8.product(x, spec, tensors) if spec.eight else product(x, spec, tensors)
-
-
 def _norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     """Root-mean-square normalisation over the last axis, in float32, as Qwen3-VL does it."""
     wide = x.float()
@@ -112,7 +107,7 @@ def layer_forward(
     """
     norm_in, norm_q, norm_k, norm_after = norms
     heads = (hidden.shape[0], hidden.shape[1], -1, spec.head)
-    q, k, v = _product(_norm(hidden, norm_in, spec.eps), spec.groups[0], groups[0])
+    q, k, v = product(_norm(hidden, norm_in, spec.eps), spec.groups[0], groups[0])
     q = _rotate(_norm(q.reshape(heads), norm_q, spec.eps), cos, sin)
     k = _rotate(_norm(k.reshape(heads), norm_k, spec.eps), cos, sin).transpose(1, 2)
     v = v.reshape(heads).transpose(1, 2)
@@ -123,9 +118,9 @@ def layer_forward(
             at_places(hidden, places),
         )
     seen = _attend(q.transpose(1, 2), k, v, mask, spec.head**-0.5, spec.share).transpose(1, 2).flatten(2)
-    hidden = hidden + _product(seen, spec.groups[1], groups[1])[0]
-    gate, up = _product(_norm(hidden, norm_after, spec.eps), spec.groups[2], groups[2])
-    return hidden + _product(silu(gate) * up, spec.groups[3], groups[3])[0]
+    hidden = hidden + product(seen, spec.groups[1], groups[1])[0]
+    gate, up = product(_norm(hidden, norm_after, spec.eps), spec.groups[2], groups[2])
+    return hidden + product(silu(gate) * up, spec.groups[3], groups[3])[0]
 
 
 def at_places(hidden: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

@@ -112,6 +112,8 @@ class Setting(NamedTuple):
     """Cards that learn together, each with the whole base (data parallelism)."""
     features: float = 0
     """Bytes of visual features that stay on the card (`features.KeptFeatures`)."""
+    eight: bool = False
+    """The weights beside the 4-bit ones are two copies in 8 bits (`float8`), not one in 16."""
 
     @property
     def clips_a_step(self) -> int:
@@ -329,7 +331,10 @@ def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[
         terms.append(Term("language linears", packed, how))
         if setting.dense and setting.fused:
             copy = s * (weights + _adapter_columns(shape))
-            terms.append(Term("the same, dequantised", copy, f"{bits}, kept for speed (train.dense_weights)"))
+            name, why = "the same, dequantised", f"{bits}, kept for speed (train.dense_weights)"
+            if setting.eight:
+                name, why = "the same in 8 bits", "two copies, one for each pass (train.float8_products)"
+            terms.append(Term(name, copy, why))
         elif setting.fused:
             terms.append(
                 Term("their scales", 4 * weights / NF4_BLOCK, f"float32, one for {NF4_BLOCK} weights")

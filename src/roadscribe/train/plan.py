@@ -109,7 +109,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     check_config(base)
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)
     if recipe.train.float8_products:
-        float8.require(dtype.value, card.name, card.float8)
+        float8.require(dtype.value, card.name, card.float8, float8.unfit(recipe.lora))
     processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
@@ -171,17 +171,16 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     compiled = choose_compile(train.compile, "cuda", int(total / shaped.batch_size)).value == "on"
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
-    # Weights for 8-bit products are two copies of a byte each.
-    dense = dense or train.float8_products
     setting = Setting(
         batch_size=shaped.batch_size,
         accumulation=shaped.gradient_accumulation,
         checkpointing=train.gradient_checkpointing,
-        dense=dense and work.quantized,
+        dense=(dense or train.float8_products) and work.quantized,
         compiled=compiled,
         quantized=work.quantized,
         fused=work.fused,
         processes=work.processes,
+        eight=train.float8_products,
     )
     compute = Compute(itemsize, card.flash, masked=work.branches == "mask")
     speed = card_speed(card, compiled=compiled) if itemsize == 2 else None
@@ -318,7 +317,11 @@ def _decisions(
     other = like(gradient_checkpointing=not on)
     if other is not None:
         yield Decision("checkpointing", "on" if on else "off", _why_checkpointing(on, chosen, other, card))
-    if work.quantized:
+    if chosen.setting.eight:
+        yield Decision(
+            "products", "in 8 bits", "asked for; the time is that of 16 bits, 8 were never measured"
+        )
+    elif work.quantized:
         size = work.shape.linear_parameters * (4 if work.dtype == "float32" else 2)
         kept = choose_dense(chosen.train.dense_weights, size, int(card.memory_gib * GIB))
         with_them = None if chosen.setting.dense else like(dense_weights="auto")

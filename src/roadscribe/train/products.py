@@ -14,6 +14,8 @@ import torch
 from bitsandbytes.functional import dequantize_blockwise
 from torch.nn.functional import linear, pad
 
+from roadscribe.train import float8
+
 ALIGNED = 16
 """A row of what goes through these products is a multiple of this many values long: 8-bit products ask for it, 16-bit
 ones are slow without, and cuDNN's attention stops with "misaligned address" at a gradient whose rows do not begin
@@ -80,7 +82,7 @@ def _whole(
 
 
 @torch.library.custom_op("roadscribe::write_thin", mutates_args=("wide",))
-def write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
+def _write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
     """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, `columns`) begins with."""
     ranks, inputs = a.shape
     torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs : inputs + ranks])
@@ -116,9 +118,13 @@ class _Product(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         """``x`` (tokens, inputs), ``a`` (sum of ranks, inputs), then B and base: (tokens, outputs) for each."""
         count = len(spec.outputs)
+        bs, base = tensors[:count], tensors[count:]
         wide = pad(x, (0, columns(spec.inputs, a.shape[0]) - spec.inputs))
-        write_thin(wide, a)
-        out = linear(wide, _whole(x, spec, tensors[:count], tensors[count:]))
+        _write_thin(wide, a)
+        if spec.eight:
+            out = float8.outputs_of(wide, bs, spec.scaling, float8.Codes(*base))
+        else:
+            out = linear(wide, _whole(x, spec, bs, base))
         ctx.save_for_backward(wide, a, *tensors)
         ctx.spec = spec
         return tuple(torch.split(out, list(spec.outputs), dim=1))
@@ -130,8 +136,12 @@ class _Product(torch.autograd.Function):
         count = len(spec.outputs)
         wide, a, *tensors = ctx.saved_tensors
         x, thin = wide[:, : spec.inputs], wide[:, spec.inputs :]
-        bs = tensors[:count]
-        both = _back_products(list(upstream), _whole(x, spec, bs, tensors[count:]), a)
+        bs, base = tensors[:count], tensors[count:]
+        if spec.eight:
+            codes = float8.Codes(*base)
+            both = float8.gradients_of(upstream, a, bs, spec.scaling, codes, wide.shape[1])
+        else:
+            both = _back_products(list(upstream), _whole(x, spec, bs, base), a)
         grads: list[torch.Tensor | None] = []
         column = 0
         for one, b in zip(upstream, bs, strict=True):
@@ -139,7 +149,7 @@ class _Product(torch.autograd.Function):
             grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
             column += rank
         grad_a = both[:, spec.inputs : spec.inputs + a.shape[0]].t() @ x
-        return both[:, : spec.inputs], grad_a, None, *grads, *[None] * (len(tensors) - count)
+        return both[:, : spec.inputs], grad_a, None, *grads, *[None] * len(base)
 
 
 def product(x: torch.Tensor, spec: Spec, tensors: Tensors) -> tuple[torch.Tensor, ...]:

@@ -31,6 +31,7 @@ from roadscribe.model.load import (
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
+from roadscribe.train import float8
 from roadscribe.train.boards import TensorBoard, require_boards
 from roadscribe.train.branches import branch_attention
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
@@ -186,10 +187,7 @@ def _check_device(recipe: Recipe) -> None:
     device = choose_device()
     dtype: torch.dtype = getattr(torch, dtype_on(device, recipe.model).value)
     if recipe.train.float8_products:
-        plain = set(recipe.lora.targets) == set(LANGUAGE_LINEARS) and not recipe.lora.dropout
-        require_float8(
-            device, dtype, None if plain else "needs LoRA on all seven projections, without dropout"
-        )
+        require_float8(device, dtype, float8.unfit(recipe.lora))
     if recipe.train.branch_attention == "flex":
         branch_attention(device, dtype, "flex")
 
