@@ -29,9 +29,7 @@ def write_reports(
     """The model's own report on every clip, greedily, a batch after another; ``whose`` names the model."""
     engine = ReportEngine(model, processor, batch_size=infer.batch_size, max_new_tokens=infer.max_new_tokens)
     reports: list[Report] = []
-    say(
-        f"{whose} writes {len(clips)} {'report' if len(clips) == 1 else 'reports'}, {infer.batch_size} at a time"
-    )
+    say(f"{whose} writes {len(clips)} report{'s' * (len(clips) != 1)}")
     with progress(len(clips), "writing reports") as advance:
         for start in range(0, len(clips), infer.batch_size):
             some = [clip.images() for clip in clips[start : start + infer.batch_size]]
