@@ -109,14 +109,18 @@ def _multiply(
 ) -> torch.Tensor:
     """``left`` (rows, inner) times ``right`` (columns, inner) transposed, each with a scale a row: bfloat16. With
     ``a``, a backward pass: what comes to the gradient of ``x`` through that of ``x A'`` beside it is added."""
-    out = torch._scaled_mm(
-        left,
-        right.t(),
-        scale_a=left_scale,
-        scale_b=right_scale.t(),
-        out_dtype=torch.bfloat16,
-        use_fast_accum=left.is_cuda,
-    )
+    if left.is_cuda:
+        out = torch._scaled_mm(
+            left,
+            right.t(),
+            scale_a=left_scale,
+            scale_b=right_scale.t(),
+            out_dtype=torch.bfloat16,
+            use_fast_accum=True,
+        )
+    else:
+        # Not every CPU's library takes a scale a row.
+        out = ((left.float() * left_scale) @ (right.float() * right_scale).t()).bfloat16()
     if a is not None:
         ranks, inputs = a.shape
         out[:, :inputs].addmm_(out[:, inputs : inputs + ranks], a)

@@ -137,17 +137,19 @@ class _Product(torch.autograd.Function):
         wide, a, *tensors = ctx.saved_tensors
         x, thin = wide[:, : spec.inputs], wide[:, spec.inputs :]
         bs, base = tensors[:count], tensors[count:]
-        if spec.eight:
-            codes = float8.Codes(*base)
-            both = float8.gradients_of(upstream, a, bs, spec.scaling, codes, wide.shape[1])
-        else:
-            both = _back_products(list(upstream), _whole(x, spec, bs, base), a)
+        # These first: a compiled graph then writes the outputs' gradients once and reads them from there, where it
+        # would compute them anew in each pass over a row that rounding them takes.
         grads: list[torch.Tensor | None] = []
         column = 0
         for one, b in zip(upstream, bs, strict=True):
             rank = b.shape[1]
             grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
             column += rank
+        if spec.eight:
+            codes = float8.Codes(*base)
+            both = float8.gradients_of(upstream, a, bs, spec.scaling, codes, wide.shape[1])
+        else:
+            both = _back_products(list(upstream), _whole(x, spec, bs, base), a)
         grad_a = both[:, spec.inputs : spec.inputs + a.shape[0]].t() @ x
         return both[:, : spec.inputs], grad_a, None, *grads, *[None] * len(base)
 
