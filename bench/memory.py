@@ -258,9 +258,11 @@ def fit(files: Sequence[Path]) -> None:
         fitted = fit_memory(fitting)
         source = f"{record['card']['name']}, {record['versions']}, {record['date']}: {record['command']}"
         measured["memory"][way] = {**fitted._asdict(), "measured": True, "source": source}
-        speeds = fit_time(fitting, Card(**record["card"]))
+        card = Card(**{**record["card"], "capability": tuple(record["card"]["capability"])})
+        speeds = fit_time(fitting, card)
         place = measured["time"].setdefault(record["card"]["key"], {})
-        place[way] = {**speeds, "whole_steps": True, "source": source}
+        others = {key: place[way][key] for key in ("language_8_bits",) if key in place.get(way, {})}
+        place[way] = {**speeds, **others, "whole_steps": True, "source": source}
         for other in ("eager", "compiled"):
             place.setdefault(other, place[way])
         reserve += [run["reserved"] / run["peak"] - 1 for run in runs]

@@ -6,7 +6,7 @@ set -u
 work=${1:-/tmp/roadscribe-bench}
 python=${PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
-parts=${PARTS:-where main epochs float8 shared two fsdp t4 test recipes memory}
+parts=${PARTS:-where main epochs sixteen shared two fsdp t4 test recipes memory}
 mkdir -p "$work"
 export TORCHINDUCTOR_CACHE_DIR=${TORCHINDUCTOR_CACHE_DIR:-$work/compiled}
 
@@ -29,9 +29,9 @@ for part in $parts; do
       run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours original --json "$work/main.json" ;;
     epochs) # 210 s: three epochs, so that features are kept
       run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours original --json "$work/epochs.json" ;;
-    float8) # 110 s: `main` in 8 bits, one epoch and three
-      run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=true --json "$work/float8.json"
-      run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=true --json "$work/float8-epochs.json" ;;
+    sixteen) # 110 s: both with products in 16 bits
+      run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=false --json "$work/sixteen.json"
+      run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=false --json "$work/sixteen-epochs.json" ;;
     shared) # 170 s
       run $bench $threes --json "$work/shared.json"
       run $bench $threes --set train.shared_prefix=false --json "$work/separate.json" ;;

@@ -219,7 +219,7 @@ def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, card: Card | None
 
 VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],
-    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false"],
+    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false", "train.float8_products=auto"],
 }
 T4_VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],

@@ -87,6 +87,7 @@ def main() -> None:
             f"train.batch_size={options.batch}",
             f"train.gradient_accumulation={options.answers}",
             "train.gradient_checkpointing=false",
+            "train.float8_products=auto",
             *options.set,
         ],
     )

@@ -381,7 +381,7 @@ def test_a_card_in_the_machine_is_known_by_its_name_and_memory() -> None:
     assert card_like("NVIDIA A100-PCIE-40GB", 39.5, (8, 0)).key == "a100"
     assert card_like("Tesla T4", 14.7, (7, 5)) == CARDS["t4"]._replace(memory_gib=14.7)
     assert card_like("NVIDIA L40S", 44.5, (8, 9)).peak_tflops is None
-    assert [card_like("another", 24, (8, minor)).float8 for minor in (6, 9)] == [False, True]
+    assert [card_like("another", 24, age).bf16 for age in ((7, 5), (8, 6))] == [False, True]
 
 
 # The command
@@ -437,12 +437,53 @@ def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
 ) -> None:
     asked = ("--set", "train.float8_products=true", "--set", "train.dense_weights=false")
     code, out, _ = command("plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked)
-    assert code == 0 and "the same in 8 bits" in out and "the time is that of 16 bits" in out
+    assert code == 0 and "the same in 8 bits" in out and "with products in 16 bits" in out
+    assert re.search(r"^  products +in 8 bits \(asked for", out, re.MULTILINE)
     assert "dense weights" not in out and "dequantised" not in out
     code, _, err = command(
         "plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked, "--set", "lora.dropout=0.1"
     )
     assert code == 2 and "without dropout; set it to false" in err
+
+
+@pytest.mark.parametrize(
+    ("card", "overrides", "products"),
+    [
+        ("h200", (), "8 bits"),
+        ("h200", ("train.compile=false",), "16 bits"),
+        ("h200", ("train.dense_weights=false",), "16 bits"),
+        ("h200", ("lora.dropout=0.1",), "16 bits"),
+        ("l4", (), "16 bits"),
+        ("a100", (), "16 bits"),
+        ("t4", (), "16 bits"),
+    ],
+)
+def test_plan_takes_8_bits_where_they_were_measured_to_pay(
+    card: str, overrides: tuple[str, ...], products: str, command, recipe_file, eight_rows
+) -> None:
+    more = ("train.float8_products=auto", "train.compile=true", *overrides)
+    flags = [part for one in more for part in ("--set", one)]
+    code, out, _ = command("plan", eight_rows, "--recipe", recipe_file, "--card", card, *flags, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["asked"]["products"] == products
+    (said,) = (one for one in found["decisions"] if one["what"] == "products")
+    assert said["value"] == f"in {products}" and said["reason"]
+
+
+def test_a_run_in_8_bits_is_planned_shorter_and_as_large(command, recipe_file, eight_rows) -> None:
+    found = []
+    for asked in ("false", "auto"):
+        flags = ("--set", "train.compile=true", "--set", f"train.float8_products={asked}")
+        code, out, _ = command(
+            "plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *flags, "--json"
+        )
+        assert code == 0
+        found.append(json.loads(out)["asked"])
+    assert found[1]["peak_gib"] == found[0]["peak_gib"]
+    assert not found[1]["dense_weights"] and found[0]["dense_weights"]
+    fast, slow = (card_speed(CARDS["h200"], compiled=True, eight=eight) for eight in (True, False))
+    assert fast and slow and fast.language_tflops > 1.1 * slow.language_tflops
+    assert fast.vision_tflops == slow.vision_tflops
 
 
 def test_plan_counts_answers_that_share_a_clip_once(command, recipe_file, tmp_path) -> None:

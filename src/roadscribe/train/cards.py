@@ -15,16 +15,22 @@ class Card(NamedTuple):
     name: str
     memory_gib: float
     """All memory that the driver shows to a process; the process's own context is still to be taken off."""
-    bf16: bool
-    """Whether it computes bfloat16 in hardware (Ampere and later)."""
-    flash: bool
-    """Whether torch's flash attention runs on it (compute capability 8.0 and later)."""
+    capability: tuple[int, int]
+    """CUDA compute capability: Turing 7.5, Ampere 8.0 and 8.6, Ada 8.9, Hopper 9.0."""
     peak_tflops: float | None
     """Dense 16-bit tensor core TFLOP/s of the data sheet, None where the table does not know the card."""
     bandwidth_gbs: float | None
     """Memory traffic of the data sheet, in GB/s; None likewise."""
-    float8: bool = False
-    """Whether it multiplies 8-bit floating point (compute capability 8.9 and later)."""
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes bfloat16 in hardware (Ampere and later)."""
+        return self.capability >= (8, 0)
+
+    @property
+    def flash(self) -> bool:
+        """Whether torch's flash attention runs on it (Ampere and later)."""
+        return self.capability >= (8, 0)
 
 
 # memory: `torch.cuda.get_device_properties(0).total_memory`, which is below the number on the box (ECC, the
@@ -34,12 +40,12 @@ class Card(NamedTuple):
 CARDS = {
     card.key: card
     for card in (
-        Card("t4", "T4", 14.6, False, False, 65, 320),
-        Card("l4", "L4", 22.0, True, True, 121, 300, True),
-        Card("a100", "A100 40 GB", 39.4, True, True, 312, 1555),
-        Card("a100-80", "A100 80 GB", 79.1, True, True, 312, 2039),
-        Card("h100", "H100 80 GB", 79.1, True, True, 989, 3350, True),
-        Card("h200", "H200", 139.7, True, True, 989, 4800, True),
+        Card("t4", "T4", 14.6, (7, 5), 65, 320),
+        Card("l4", "L4", 22.0, (8, 9), 121, 300),
+        Card("a100", "A100 40 GB", 39.4, (8, 0), 312, 1555),
+        Card("a100-80", "A100 80 GB", 79.1, (8, 0), 312, 2039),
+        Card("h100", "H100 80 GB", 79.1, (9, 0), 989, 3350),
+        Card("h200", "H200", 139.7, (9, 0), 989, 4800),
     )
 }
 
@@ -63,11 +69,10 @@ def card_like(name: str, memory_gib: float, capability: tuple[int, int]) -> Card
     """
     words = name.replace("-", " ").upper().split()
     namesakes = [card for card in CARDS.values() if card.key.split("-")[0].upper() in words]
-    ampere, ada = capability >= (8, 0), capability >= (8, 9)
     if not namesakes:
-        return Card(name, name, memory_gib, ampere, ampere, None, None, ada)
+        return Card(name, name, memory_gib, capability, None, None)
     nearest = min(namesakes, key=lambda card: abs(card.memory_gib - memory_gib))
-    return nearest._replace(memory_gib=memory_gib, bf16=ampere, flash=ampere, float8=ada)
+    return nearest._replace(memory_gib=memory_gib, capability=capability)
 
 
 def present_card() -> Card:

@@ -51,8 +51,9 @@ class Duration(NamedTuple):
     """`Speed.basis`."""
 
 
-def card_speed(card: Card, *, compiled: bool, path: Path = MEASURED) -> Speed | None:
-    """What a card reaches, measured or reckoned; None where its data sheet is not in the table."""
+def card_speed(card: Card, *, compiled: bool, eight: bool = False, path: Path = MEASURED) -> Speed | None:
+    """What a card reaches, measured or reckoned, with products in 8 bits or in 16; None where its data sheet is not
+    in the table."""
     if card.peak_tflops is None or card.bandwidth_gbs is None:
         return None
     measured = read_measured(path)["time"]
@@ -64,10 +65,15 @@ def card_speed(card: Card, *, compiled: bool, path: Path = MEASURED) -> Speed | 
         basis = f"measured on {card.name}"
     else:
         basis = f"estimated from parts measured on {card.name}"
+    language = values["language"]
+    if eight and "language_8_bits" in values:
+        language = values["language_8_bits"]
+    elif eight:
+        basis += ", with products in 16 bits"
     # A smaller card takes longer for what a layer costs at least, too: that is memory traffic for a good part.
     longer = 1.0 if here else (CARDS[MEASURED_ON].peak_tflops or 0) / card.peak_tflops
     return Speed(
-        values["language"] * card.peak_tflops,
+        language * card.peak_tflops,
         values["vision"] * card.peak_tflops,
         values["layer_ms"] / 1000 * longer,
         card.bandwidth_gbs,

@@ -19,11 +19,14 @@ import torch
 from torch.nn.functional import pad
 
 from roadscribe.errors import InputError
+from roadscribe.model.load import Choice
 from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.recipe import Lora
+from roadscribe.recipe import Lora, Switch
 
 CAPABILITY = (8, 9)
 """CUDA compute capability from which cards multiply 8-bit floating point."""
+MEASURED = (9, 0)
+"""From which ``auto`` takes it."""
 CODE = torch.float8_e4m3fn
 LARGEST = 448.0
 SMALLEST = 2.0**-100
@@ -53,25 +56,55 @@ def unfit(lora: Lora) -> str | None:
     return "needs LoRA on all seven projections, without dropout"
 
 
-def require(dtype: str, device: str, capable: bool, unfused: str | None = None) -> None:
-    """Check that ``train.float8_products`` can be had.
+def barred(dtype: str, device: str, capability: tuple[int, int] | None, unfused: str | None) -> str | None:
+    """Why a run cannot have these products, or None where it can.
 
     Args:
         dtype: what the rest of the model computes in.
         device: its name, for the message.
-        capable: whether it multiplies 8-bit floating point.
+        capability: its CUDA compute capability; None for a CPU, which can, slowly, to try things on.
         unfused: why the adapter cannot take the fused pass, if that is known.
+    """
+    if unfused is not None:
+        return unfused
+    if dtype != "bfloat16":
+        return f"the model computes in {dtype}, and only bfloat16 goes with it"
+    if capability is not None and capability < CAPABILITY:
+        return f"{device} is older than Ada and Hopper"
+    return None
+
+
+def choose(
+    asked: Switch, why_not: str | None, capability: tuple[int, int] | None, *, compiled: bool, room: bool
+) -> Choice:
+    """Whether to multiply in 8 bits.
+
+    Args:
+        asked: the recipe's ``train.float8_products``.
+        why_not: what `barred` says.
+        capability: the device's.
+        compiled: whether the layers are.
+        room: whether weights beside the 4-bit ones are kept (`train.dense_weights`), in 16 bits or in 8.
 
     Raises:
-        InputError: it cannot.
+        InputError: it is asked for and cannot be had.
     """
-    why = unfused
-    if dtype != "bfloat16":
-        why = f"the model computes in {dtype}, and only bfloat16 goes with it"
-    elif not capable:
-        why = f"{device} is older than Ada and Hopper"
-    if why is not None:
-        raise InputError(f"train.float8_products: {why}; set it to false")
+    if asked is False:
+        return Choice("16 bits", "8 are not asked for")
+    if asked is True:
+        if why_not is not None:
+            raise InputError(f"train.float8_products: {why_not}; set it to false")
+        return Choice("8 bits", "asked for; not quite the same function as in 16")
+    if why_not is None:
+        if capability is None or capability < MEASURED:
+            why_not = "8 were measured on Hopper alone"
+        elif not compiled:
+            why_not = "8 pay in compiled layers"
+        elif not room:
+            why_not = "8 need weights beside the 4-bit ones (train.dense_weights)"
+    if why_not is not None:
+        return Choice("16 bits", why_not)
+    return Choice("8 bits", "faster here; each factor is rounded to some 3 %, set it to false for 16")
 
 
 def rounded(x: torch.Tensor, headroom: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -54,6 +54,8 @@ class Candidate(NamedTuple):
     """None where the card's speed is not known."""
     features: Choice
     """Where visual features are kept."""
+    products: Choice
+    """In how many bits the language model multiplies."""
 
     def fits(self, card: Card, spare: float = 0.0) -> bool:
         """Whether the card has the memory, allocator's slack and context included, and this share beside it."""
@@ -108,8 +110,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     base = resolve_base(recipe.model)
     check_config(base)
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)
-    if recipe.train.float8_products:
-        float8.require(dtype.value, card.name, card.float8, float8.unfit(recipe.lora))
+    _products(recipe.train, float8.unfit(recipe.lora), dtype.value, card)
     processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
@@ -171,19 +172,23 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     compiled = choose_compile(train.compile, "cuda", int(total / shaped.batch_size)).value == "on"
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
+    unfused = None if work.fused else "the adapter's form does not share a product with its weight"
+    room = dense or not work.quantized
+    products = _products(train, unfused, work.dtype, card, compiled=compiled, room=room)
+    eight = products.value == "8 bits"
     setting = Setting(
         batch_size=shaped.batch_size,
         accumulation=shaped.gradient_accumulation,
         checkpointing=train.gradient_checkpointing,
-        dense=(dense or train.float8_products) and work.quantized,
+        dense=(dense or eight) and work.quantized,
         compiled=compiled,
         quantized=work.quantized,
         fused=work.fused,
         processes=work.processes,
-        eight=train.float8_products,
+        eight=eight,
     )
     compute = Compute(itemsize, card.flash, masked=work.branches == "mask")
-    speed = card_speed(card, compiled=compiled) if itemsize == 2 else None
+    speed = card_speed(card, compiled=compiled, eight=eight) if itemsize == 2 else None
     took = None
     prediction = predict(work.shape, work.sizes, setting, compute, work.look)
     clips, passes = work.clips or len(work.sizes), total / len(work.sizes)
@@ -198,7 +203,21 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
         seen = min(passes, clips / len(work.sizes))
     if speed is not None:
         took = duration(work.shape, work.sizes, setting, speed, passes, train.seed, seen)
-    return Candidate(train, setting, prediction, took, kept)
+    return Candidate(train, setting, prediction, took, kept, products)
+
+
+def _products(
+    train: Train,
+    unfused: str | None,
+    dtype: str,
+    card: Card,
+    *,
+    compiled: bool = True,
+    room: bool = True,
+) -> Choice:
+    """What `float8.choose` says for a card; raises `InputError` where the recipe insists on what cannot be had."""
+    why_not = float8.barred(dtype, card.name, card.capability, unfused)
+    return float8.choose(train.float8_products, why_not, card.capability, compiled=compiled, room=room)
 
 
 def room_beside(prediction: Prediction, card: Card) -> float:
@@ -317,11 +336,9 @@ def _decisions(
     other = like(gradient_checkpointing=not on)
     if other is not None:
         yield Decision("checkpointing", "on" if on else "off", _why_checkpointing(on, chosen, other, card))
-    if chosen.setting.eight:
-        yield Decision(
-            "products", "in 8 bits", "asked for; the time is that of 16 bits, 8 were never measured"
-        )
-    elif work.quantized:
+    if chosen.train.float8_products is not False:
+        yield Decision("products", f"in {chosen.products.value}", chosen.products.reason)
+    if work.quantized and not chosen.setting.eight:
         size = work.shape.linear_parameters * (4 if work.dtype == "float32" else 2)
         kept = choose_dense(chosen.train.dense_weights, size, int(card.memory_gib * GIB))
         with_them = None if chosen.setting.dense else like(dense_weights="auto")

@@ -1,7 +1,7 @@
 """What makes a training step fast, chosen for the device with a reason each, and put into a built trainer.
 
-Every choice computes the same function as the plain path; `bench/train.py` measures each, `docs/log.md` holds
-the numbers.
+Every choice but 8-bit products computes the same function as the plain path; `bench/train.py` measures each,
+`docs/log.md` holds the numbers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from roadscribe.model.load import Choice, LoadedBase, capability
 from roadscribe.model.vision import compile_vision
 from roadscribe.progress import say
 from roadscribe.recipe import Switch, Train
+from roadscribe.train import float8
 from roadscribe.train.answer_loss import answer_loss, token_loss
 from roadscribe.train.batches import Placed
-from roadscribe.train.float8 import CAPABILITY, require
 from roadscribe.train.folded import fold_lora
 from roadscribe.train.fused import FusedTextModel, at_places, can_fuse, fuse
 
@@ -61,12 +61,24 @@ def choose_compile(asked: Switch, device: str, steps: int) -> Choice:
     return Choice("on", f"a minute's work that {steps} passes pay back")
 
 
-def require_float8(device: torch.device, dtype: torch.dtype, unfused: str | None = None) -> None:
-    """`float8.require` for a device of this machine; a CPU does it slowly, to try things on."""
-    on_card = device.type == "cuda"
-    capable = not on_card or capability(device) >= CAPABILITY
-    name = torch.cuda.get_device_name(device) if on_card else "this machine"
-    require(str(dtype).removeprefix("torch."), name, capable, unfused)
+def choose_products(
+    asked: Switch,
+    device: torch.device,
+    dtype: torch.dtype,
+    unfused: str | None,
+    *,
+    compiled: bool = True,
+    room: bool = True,
+) -> Choice:
+    """`float8.choose` for a device of this machine.
+
+    Raises:
+        InputError: 8 bits are asked for and cannot be had.
+    """
+    found = capability(device) if device.type == "cuda" else None
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
+    why_not = float8.barred(str(dtype).removeprefix("torch."), name, found, unfused)
+    return float8.choose(asked, why_not, found, compiled=compiled, room=room)
 
 
 def _word(switch: Switch) -> str:
@@ -84,14 +96,27 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     """
     compiled = choose_compile(train.compile, loaded.device.type, passes)
     answer_only_head(trainer.model.get_base_model(), compiled=compiled.value == "on")
-    plain = train.dense_weights == "auto" and train.compile == "auto" and not train.float8_products
+    plain = train.dense_weights == "auto" and train.compile == "auto" and train.float8_products is not True
     if loaded.device.type == "cpu" and plain:
         # Small products on a CPU: writing the update into the weight is quickest there.
         fold_lora(trainer.model)
         return
     reason = can_fuse(trainer.model)
-    if train.float8_products:
-        require_float8(loaded.device, loaded.dtype, reason)
+    text = loaded.model.config.text_config
+    size = linear_parameters(text) * loaded.dtype.itemsize
+    card_bytes = (
+        torch.cuda.get_device_properties(loaded.device).total_memory if loaded.device.type == "cuda" else 0
+    )
+    dense = choose_dense(train.dense_weights, size, card_bytes)
+    products = choose_products(
+        train.float8_products,
+        loaded.device,
+        loaded.dtype,
+        reason,
+        compiled=compiled.value == "on",
+        room=dense.value == "on" or not loaded.quantized,
+    )
+    eight = products.value == "8 bits"
     say(f"compiled layers: {compiled.value} ({compiled.reason})")
     if compiled.value == "on":
         # Each layer is compiled by itself, so its gradients leave for the other cards when it is done with them;
@@ -101,20 +126,16 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     if reason is not None:
         say(f"fused adapters: off ({reason})")
         return
-    text = loaded.model.config.text_config
-    size = linear_parameters(text) * loaded.dtype.itemsize
-    room = torch.cuda.get_device_properties(loaded.device).total_memory if loaded.device.type == "cuda" else 0
-    dense = choose_dense(train.dense_weights, size, room)
-    if train.float8_products:
-        say("products: in 8 bits (asked for; not quite the same function as in 16)")
-    else:
+    if train.float8_products is not False:
+        say(f"products: in {products.value} ({products.reason})")
+    if not eight:
         say(f"dense weights: {dense.value} ({dense.reason})")
     fuse(
         trainer.model,
         dense=dense.value == "on",
         compiled=compiled.value == "on",
         dtype=loaded.dtype,
-        eight=train.float8_products,
+        eight=eight,
     )
 
 

@@ -41,7 +41,7 @@ from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
 from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
 from roadscribe.train.shared import rows_a_step, share_prefixes
-from roadscribe.train.speed import require_float8
+from roadscribe.train.speed import choose_products
 from roadscribe.train.trainer import (
     CHECKPOINTS,
     LOG,
@@ -186,8 +186,7 @@ def _check_device(recipe: Recipe) -> None:
     """What the recipe insists on and this machine cannot compute is said before anything is written."""
     device = choose_device()
     dtype: torch.dtype = getattr(torch, dtype_on(device, recipe.model).value)
-    if recipe.train.float8_products:
-        require_float8(device, dtype, float8.unfit(recipe.lora))
+    choose_products(recipe.train.float8_products, device, dtype, float8.unfit(recipe.lora))
     if recipe.train.branch_attention == "flex":
         branch_attention(device, dtype, "flex")
 
