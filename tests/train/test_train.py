@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from roadscribe.train import train as stage
 from roadscribe.train.data import open_rows
 from roadscribe.train.readback import answer_logits, read_back
 from roadscribe.train.train import planned_steps, train
-from roadscribe.train.trainer import CHECKPOINTS, LOG, WHOLE, last_checkpoint
+from roadscribe.train.trainer import CHECKPOINTS, LOG, WHOLE, VisionTrainer, last_checkpoint
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:
@@ -352,6 +354,27 @@ def test_a_card_that_is_full_is_one_line(
     monkeypatch.setattr(stage, "load_base", full)
     with pytest.raises(WorkError, match=r"the card's memory is full; lower train\.batch_size"):
         train(recipe_for(), eight_rows, tmp_path / "out")
+
+
+def test_workers_end_by_themselves_in_the_middle_of_an_epoch(
+    recipe_for: Callable[..., Recipe], eight_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers: set[Any] = set()
+    killed: list[Any] = []
+    step, end = VisionTrainer.training_step, BaseProcess.terminate
+
+    def kill(self: BaseProcess) -> None:
+        killed.append(self)
+        end(self)
+
+    def note(self: VisionTrainer, *args: Any, **kwargs: Any) -> Any:
+        workers.update(multiprocessing.active_children())
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(VisionTrainer, "training_step", note)
+    monkeypatch.setattr(BaseProcess, "terminate", kill)
+    train(recipe_for("train.max_steps=2", "train.workers=2"), eight_rows, tmp_path / "out")
+    assert len(workers) == 2 and not killed
 
 
 def test_planned_steps_are_those_of_the_run(recipe_for: Callable[..., Recipe]) -> None:

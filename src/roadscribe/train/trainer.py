@@ -76,6 +76,17 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         self.guard.check(self.state.global_step + 1)
         return loss
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As `transformers.Trainer.train`; the workers are gone when it returns.
+
+        Found among the garbage, they would miss that they shall end: the collector first closes the queue that
+        tells them, and torch waits five seconds for each before it kills it.
+        """
+        done = super().train(*args, **kwargs)
+        loader = self.callback_handler.train_dataloader
+        getattr(loader, "base_dataloader", loader)._iterator = None
+        return done
+
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Checkpoints need no card; what ships gets its own."""
 
