@@ -182,7 +182,7 @@ class Train(_Section):
     float8_products: Switch = False
     """Multiply in 8-bit floating point on cards that can (Ada, Hopper and later): twice the speed of the products,
     each factor rounded to about 3 %, so not quite the same function. Two bytes a weight, as dense weights take.
-    auto does where it was measured to pay: compiled layers on Hopper and later, with room for dense weights."""
+    auto does where it was measured to pay: a 4-bit base, compiled layers, Hopper and later, room for dense weights."""
     keep_features: Switch = "auto"
     """Keep what the frozen vision tower makes of a clip for the next time the clip comes by, on the card or in
     memory, where there is room; auto does where clips come by more than once."""

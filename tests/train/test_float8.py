@@ -116,7 +116,9 @@ def test_a_run_in_8_bits_learns_what_one_in_16_bits_learns(
 def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere() -> None:
     def chosen(asked: Switch = "auto", age: Any = (9, 0), dtype: str = "bfloat16", **changes: bool) -> Choice:
         why_not = float8.barred(dtype, "CARD", age, None)
-        return float8.choose(asked, why_not, age, **{"compiled": True, "room": True, **changes})
+        return float8.choose(
+            asked, why_not, age, **{"compiled": True, "quantized": True, "room": True, **changes}
+        )
 
     assert chosen().value == chosen(age=(10, 0)).value == chosen(True, age=(8, 9)).value == "8 bits"
     assert chosen(True, age=None, compiled=False, room=False).value == "8 bits"
@@ -127,6 +129,7 @@ def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere()
         ("older than Ada", chosen(age=(8, 6))),
         ("float16", chosen(dtype="float16")),
         ("compiled layers", chosen(compiled=False)),
+        ("4-bit base", chosen(quantized=False)),
         ("train.dense_weights", chosen(room=False)),
     ):
         assert choice.value == "16 bits" and says in choice.reason

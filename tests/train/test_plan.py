@@ -452,6 +452,7 @@ def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
         ("h200", (), "8 bits"),
         ("h200", ("train.compile=false",), "16 bits"),
         ("h200", ("train.dense_weights=false",), "16 bits"),
+        ("h200", ("model.quantization=none",), "16 bits"),
         ("h200", ("lora.dropout=0.1",), "16 bits"),
         ("l4", (), "16 bits"),
         ("a100", (), "16 bits"),

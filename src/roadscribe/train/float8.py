@@ -75,7 +75,13 @@ def barred(dtype: str, device: str, capability: tuple[int, int] | None, unfused:
 
 
 def choose(
-    asked: Switch, why_not: str | None, capability: tuple[int, int] | None, *, compiled: bool, room: bool
+    asked: Switch,
+    why_not: str | None,
+    capability: tuple[int, int] | None,
+    *,
+    compiled: bool,
+    quantized: bool,
+    room: bool,
 ) -> Choice:
     """Whether to multiply in 8 bits.
 
@@ -84,6 +90,7 @@ def choose(
         why_not: what `barred` says.
         capability: the device's.
         compiled: whether the layers are.
+        quantized: whether the base's weights are 4-bit.
         room: whether weights beside the 4-bit ones are kept (`train.dense_weights`), in 16 bits or in 8.
 
     Raises:
@@ -100,6 +107,8 @@ def choose(
             why_not = "8 were measured on Hopper alone"
         elif not compiled:
             why_not = "8 pay in compiled layers"
+        elif not quantized:
+            why_not = "8 were measured with a 4-bit base, which is coarser already"
         elif not room:
             why_not = "8 need weights beside the 4-bit ones (train.dense_weights)"
     if why_not is not None:

@@ -173,8 +173,9 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
     unfused = None if work.fused else "the adapter's form does not share a product with its weight"
-    room = dense or not work.quantized
-    products = _products(train, unfused, work.dtype, card, compiled=compiled, room=room)
+    products = _products(
+        train, unfused, work.dtype, card, compiled=compiled, quantized=work.quantized, room=dense
+    )
     eight = products.value == "8 bits"
     setting = Setting(
         batch_size=shaped.batch_size,
@@ -213,11 +214,14 @@ def _products(
     card: Card,
     *,
     compiled: bool = True,
+    quantized: bool = True,
     room: bool = True,
 ) -> Choice:
     """What `float8.choose` says for a card; raises `InputError` where the recipe insists on what cannot be had."""
     why_not = float8.barred(dtype, card.name, card.capability, unfused)
-    return float8.choose(train.float8_products, why_not, card.capability, compiled=compiled, room=room)
+    return float8.choose(
+        train.float8_products, why_not, card.capability, compiled=compiled, quantized=quantized, room=room
+    )
 
 
 def room_beside(prediction: Prediction, card: Card) -> float:

@@ -68,6 +68,7 @@ def choose_products(
     unfused: str | None,
     *,
     compiled: bool = True,
+    quantized: bool = True,
     room: bool = True,
 ) -> Choice:
     """`float8.choose` for a device of this machine.
@@ -78,7 +79,7 @@ def choose_products(
     found = capability(device) if device.type == "cuda" else None
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
     why_not = float8.barred(str(dtype).removeprefix("torch."), name, found, unfused)
-    return float8.choose(asked, why_not, found, compiled=compiled, room=room)
+    return float8.choose(asked, why_not, found, compiled=compiled, quantized=quantized, room=room)
 
 
 def _word(switch: Switch) -> str:
@@ -114,7 +115,8 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
         loaded.dtype,
         reason,
         compiled=compiled.value == "on",
-        room=dense.value == "on" or not loaded.quantized,
+        quantized=loaded.quantized,
+        room=dense.value == "on",
     )
     eight = products.value == "8 bits"
     say(f"compiled layers: {compiled.value} ({compiled.reason})")
