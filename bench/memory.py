@@ -129,7 +129,7 @@ def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, An
         rows=count,
         dtype=str(loaded.dtype).removeprefix("torch."),
         quantized=loaded.quantized,
-        fused=True,
+        unfused=None,
         branches=None,
     )
     times = StepTimes()

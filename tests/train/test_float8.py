@@ -115,10 +115,7 @@ def test_a_run_in_8_bits_learns_what_one_in_16_bits_learns(
 
 def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere() -> None:
     def chosen(asked: Switch = "auto", age: Any = (9, 0), dtype: str = "bfloat16", **changes: bool) -> Choice:
-        why_not = float8.barred(dtype, "CARD", age, None)
-        return float8.choose(
-            asked, why_not, age, **{"compiled": True, "quantized": True, "room": True, **changes}
-        )
+        return float8.choose(asked, None, dtype, "CARD", age, **changes)
 
     assert chosen().value == chosen(age=(10, 0)).value == chosen(True, age=(8, 9)).value == "8 bits"
     assert chosen(True, age=None, compiled=False, room=False).value == "8 bits"
@@ -133,7 +130,7 @@ def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere()
         ("train.dense_weights", chosen(room=False)),
     ):
         assert choice.value == "16 bits" and says in choice.reason
-    with pytest.raises(InputError, match="CARD is older than Ada and Hopper; set it to false"):
+    with pytest.raises(InputError, match="CARD is older than Ada and Hopper; set it to auto"):
         chosen(True, age=(8, 6))
 
 

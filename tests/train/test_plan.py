@@ -76,7 +76,7 @@ def work_of(shape: ModelShape, card: Card, count: int = 200) -> Work:
         rows=count,
         dtype="bfloat16" if card.bf16 else "float16",
         quantized=True,
-        fused=True,
+        unfused=None,
         branches=None,
     )
 
@@ -443,7 +443,7 @@ def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
     code, _, err = command(
         "plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked, "--set", "lora.dropout=0.1"
     )
-    assert code == 2 and "without dropout; set it to false" in err
+    assert code == 2 and "without dropout; set it to auto" in err
 
 
 @pytest.mark.parametrize(

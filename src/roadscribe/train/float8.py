@@ -20,12 +20,11 @@ from torch.nn.functional import pad
 
 from roadscribe.errors import InputError
 from roadscribe.model.load import Choice
-from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.recipe import Lora, Switch
+from roadscribe.recipe import Switch
 
 CAPABILITY = (8, 9)
 """CUDA compute capability from which cards multiply 8-bit floating point."""
-MEASURED = (9, 0)
+AUTO_CAPABILITY = (9, 0)
 """From which ``auto`` takes it."""
 CODE = torch.float8_e4m3fn
 LARGEST = 448.0
@@ -49,46 +48,25 @@ class Codes(NamedTuple):
     """(inputs, 1)."""
 
 
-def unfit(lora: Lora) -> str | None:
-    """Why a recipe's adapter cannot be trained through these products, or None where it can."""
-    if set(lora.targets) == set(LANGUAGE_LINEARS) and not lora.dropout:
-        return None
-    return "needs LoRA on all seven projections, without dropout"
-
-
-def barred(dtype: str, device: str, capability: tuple[int, int] | None, unfused: str | None) -> str | None:
-    """Why a run cannot have these products, or None where it can.
-
-    Args:
-        dtype: what the rest of the model computes in.
-        device: its name, for the message.
-        capability: its CUDA compute capability; None for a CPU, which can, slowly, to try things on.
-        unfused: why the adapter cannot take the fused pass, if that is known.
-    """
-    if unfused is not None:
-        return unfused
-    if dtype != "bfloat16":
-        return f"the model computes in {dtype}, and only bfloat16 goes with it"
-    if capability is not None and capability < CAPABILITY:
-        return f"{device} is older than Ada and Hopper"
-    return None
-
-
 def choose(
     asked: Switch,
-    why_not: str | None,
+    unfused: str | None,
+    dtype: str,
+    device: str,
     capability: tuple[int, int] | None,
     *,
-    compiled: bool,
-    quantized: bool,
-    room: bool,
+    compiled: bool = True,
+    quantized: bool = True,
+    room: bool = True,
 ) -> Choice:
-    """Whether to multiply in 8 bits.
+    """Whether to multiply in 8 bits; what is not known yet may be left out to learn whether it can be had at all.
 
     Args:
         asked: the recipe's ``train.float8_products``.
-        why_not: what `barred` says.
-        capability: the device's.
+        unfused: why the adapter cannot take the fused pass, or None where it can.
+        dtype: what the rest of the model computes in.
+        device: its name, for the message.
+        capability: its CUDA compute capability; None for a CPU, which can, slowly, to try things on.
         compiled: whether the layers are.
         quantized: whether the base's weights are 4-bit.
         room: whether weights beside the 4-bit ones are kept (`train.dense_weights`), in 16 bits or in 8.
@@ -98,22 +76,33 @@ def choose(
     """
     if asked is False:
         return Choice("16 bits", "8 are not asked for")
+    why_not = unfused
+    if why_not is None and dtype != "bfloat16":
+        why_not = f"the model computes in {dtype}, and only bfloat16 goes with it"
+    elif why_not is None and capability is not None and capability < CAPABILITY:
+        why_not = f"{device} is older than Ada and Hopper"
     if asked is True:
         if why_not is not None:
-            raise InputError(f"train.float8_products: {why_not}; set it to false")
+            raise InputError(f"train.float8_products: {why_not}; set it to auto")
         return Choice("8 bits", "asked for; not quite the same function as in 16")
     if why_not is None:
-        if capability is None or capability < MEASURED:
-            why_not = "8 were measured on Hopper alone"
-        elif not compiled:
-            why_not = "8 pay in compiled layers"
-        elif not quantized:
-            why_not = "8 were measured with a 4-bit base, which is coarser already"
-        elif not room:
-            why_not = "8 need weights beside the 4-bit ones (train.dense_weights)"
+        why_not = _does_not_pay(capability, compiled, quantized, room)
     if why_not is not None:
         return Choice("16 bits", why_not)
     return Choice("8 bits", "faster here; each factor is rounded to some 3 %, set it to false for 16")
+
+
+def _does_not_pay(
+    capability: tuple[int, int] | None, compiled: bool, quantized: bool, room: bool
+) -> str | None:
+    """Why ``auto`` leaves 8 bits alone that could be had, or None where it was measured to pay."""
+    if capability is None or capability < AUTO_CAPABILITY:
+        return "8 were measured on Hopper alone"
+    if not compiled:
+        return "8 pay in compiled layers"
+    if not quantized:
+        return "8 were measured with a 4-bit base, which is coarser already"
+    return None if room else "8 need weights beside the 4-bit ones (train.dense_weights)"
 
 
 def rounded(x: torch.Tensor, headroom: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -170,13 +159,7 @@ def _multiply(
 
 
 @_multiply.register_fake
-def _(
-    left: torch.Tensor,
-    left_scale: torch.Tensor,
-    right: torch.Tensor,
-    right_scale: torch.Tensor,
-    a: torch.Tensor | None,
-) -> torch.Tensor:
+def _(left: torch.Tensor, left_scale: torch.Tensor, right: torch.Tensor, *_: object) -> torch.Tensor:
     return left.new_empty((left.shape[0], right.shape[0]), dtype=torch.bfloat16)
 
 

@@ -22,6 +22,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
 from roadscribe.model.load import capability
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.recipe import Lora
 from roadscribe.train import float8
 from roadscribe.train.branches import attend_masked
 from roadscribe.train.products import (
@@ -226,6 +227,13 @@ def _differs_in_length(*tensors: torch.Tensor) -> None:
     """Say before it is compiled that dimension 1 differs from batch to batch, or the second batch compiles anew."""
     for tensor in tensors:
         torch._dynamo.maybe_mark_dynamic(tensor, 1)
+
+
+def unfused(lora: Lora) -> str | None:
+    """Why a recipe's adapter cannot take the fused pass, or None where it can; of a built model `can_fuse` tells."""
+    if set(lora.targets) == set(LANGUAGE_LINEARS) and not lora.dropout:
+        return None
+    return "needs LoRA on all seven projections, without dropout"
 
 
 def can_fuse(model: Any) -> str | None:

@@ -23,6 +23,7 @@ from roadscribe.train.cards import Card
 from roadscribe.train.data import check_rows, open_rows
 from roadscribe.train.duration import Duration, card_speed, duration
 from roadscribe.train.features import CARD, NO_ROOM, Room, choose_features, feature_bytes
+from roadscribe.train.fused import unfused
 from roadscribe.train.memory import (
     Compute,
     Prediction,
@@ -110,7 +111,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     base = resolve_base(recipe.model)
     check_config(base)
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)
-    _products(recipe.train, float8.unfit(recipe.lora), dtype.value, card)
+    float8.choose(recipe.train.float8_products, unfused(recipe.lora), dtype.value, card.name, card.capability)
     processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
@@ -172,9 +173,15 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     compiled = choose_compile(train.compile, "cuda", int(total / shaped.batch_size)).value == "on"
     weight_bytes = work.shape.linear_parameters * itemsize
     dense = choose_dense(train.dense_weights, weight_bytes, int(card.memory_gib * GIB)).value == "on"
-    unfused = None if work.fused else "the adapter's form does not share a product with its weight"
-    products = _products(
-        train, unfused, work.dtype, card, compiled=compiled, quantized=work.quantized, room=dense
+    products = float8.choose(
+        train.float8_products,
+        work.unfused,
+        work.dtype,
+        card.name,
+        card.capability,
+        compiled=compiled,
+        quantized=work.quantized,
+        room=dense,
     )
     eight = products.value == "8 bits"
     setting = Setting(
@@ -184,7 +191,7 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
         dense=(dense or eight) and work.quantized,
         compiled=compiled,
         quantized=work.quantized,
-        fused=work.fused,
+        fused=work.unfused is None,
         processes=work.processes,
         eight=eight,
     )
@@ -205,23 +212,6 @@ def candidate(train: Train, work: Work, card: Card) -> Candidate:
     if speed is not None:
         took = duration(work.shape, work.sizes, setting, speed, passes, train.seed, seen)
     return Candidate(train, setting, prediction, took, kept, products)
-
-
-def _products(
-    train: Train,
-    unfused: str | None,
-    dtype: str,
-    card: Card,
-    *,
-    compiled: bool = True,
-    quantized: bool = True,
-    room: bool = True,
-) -> Choice:
-    """What `float8.choose` says for a card; raises `InputError` where the recipe insists on what cannot be had."""
-    why_not = float8.barred(dtype, card.name, card.capability, unfused)
-    return float8.choose(
-        train.float8_products, why_not, card.capability, compiled=compiled, quantized=quantized, room=room
-    )
 
 
 def room_beside(prediction: Prediction, card: Card) -> float:

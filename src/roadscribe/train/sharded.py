@@ -47,16 +47,9 @@ def check_sharded(train: Train) -> None:
             "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
             "set train.eval_steps=0 and evaluate the finished adapter"
         )
-    needs_whole = (
-        ("dense_weights", train.dense_weights, "auto"),
-        ("compile", train.compile, "auto"),
-        ("float8_products", train.float8_products, "false"),
-    )
-    for key, asked, instead in needs_whole:
-        if asked is True:
-            raise InputError(
-                f"train.{key}: needs whole layers, which FSDP does not keep; set it to {instead}"
-            )
+    for key in ("dense_weights", "compile", "float8_products"):
+        if getattr(train, key) is True:
+            raise InputError(f"train.{key}: needs whole layers, which FSDP does not keep; set it to auto")
 
 
 def shard(trainer: Any, dtype: torch.dtype) -> None:

@@ -62,24 +62,17 @@ def choose_compile(asked: Switch, device: str, steps: int) -> Choice:
 
 
 def choose_products(
-    asked: Switch,
-    device: torch.device,
-    dtype: torch.dtype,
-    unfused: str | None,
-    *,
-    compiled: bool = True,
-    quantized: bool = True,
-    room: bool = True,
+    asked: Switch, unfused: str | None, dtype: torch.dtype, device: torch.device, **known: bool
 ) -> Choice:
     """`float8.choose` for a device of this machine.
 
     Raises:
         InputError: 8 bits are asked for and cannot be had.
     """
-    found = capability(device) if device.type == "cuda" else None
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
-    why_not = float8.barred(str(dtype).removeprefix("torch."), name, found, unfused)
-    return float8.choose(asked, why_not, found, compiled=compiled, quantized=quantized, room=room)
+    found, name = None, "this machine"
+    if device.type == "cuda":
+        found, name = capability(device), torch.cuda.get_device_name(device)
+    return float8.choose(asked, unfused, str(dtype).removeprefix("torch."), name, found, **known)
 
 
 def _word(switch: Switch) -> str:
@@ -111,9 +104,9 @@ def speed_up(trainer: Any, loaded: LoadedBase, train: Train, passes: int) -> Non
     dense = choose_dense(train.dense_weights, size, card_bytes)
     products = choose_products(
         train.float8_products,
-        loaded.device,
-        loaded.dtype,
         reason,
+        loaded.dtype,
+        loaded.device,
         compiled=compiled.value == "on",
         quantized=loaded.quantized,
         room=dense.value == "on",

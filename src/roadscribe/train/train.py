@@ -31,10 +31,10 @@ from roadscribe.model.load import (
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
-from roadscribe.train import float8
 from roadscribe.train.boards import TensorBoard, require_boards
 from roadscribe.train.branches import branch_attention
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
+from roadscribe.train.fused import unfused
 from roadscribe.train.guard import SkippedSteps, assert_float16
 from roadscribe.train.keeping import kept_features
 from roadscribe.train.processes import Processes, joined
@@ -186,7 +186,7 @@ def _check_device(recipe: Recipe) -> None:
     """What the recipe insists on and this machine cannot compute is said before anything is written."""
     device = choose_device()
     dtype: torch.dtype = getattr(torch, dtype_on(device, recipe.model).value)
-    choose_products(recipe.train.float8_products, device, dtype, float8.unfit(recipe.lora))
+    choose_products(recipe.train.float8_products, unfused(recipe.lora), dtype, device)
     if recipe.train.branch_attention == "flex":
         branch_attention(device, dtype, "flex")
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import datasets
 
 from roadscribe.model.encode import render, visual_tokens
-from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.recipe import Recipe
 from roadscribe.train.branches import choose_branch_attention
 from roadscribe.train.cards import Card
 from roadscribe.train.data import DatasetFacts, open_image
+from roadscribe.train.fused import unfused
 from roadscribe.train.memory import Look, ModelShape, SampleSize, shape_of
 from roadscribe.train.shared import Item, group_rows
 
@@ -26,7 +26,8 @@ class Work(NamedTuple):
     rows: int
     dtype: str
     quantized: bool
-    fused: bool
+    unfused: str | None
+    """Why the adapter cannot take the fused pass; None where it can."""
     branches: str | None
     """What computes attention over shared prefixes; None where no row shares one."""
     look: Look | None = None
@@ -54,16 +55,16 @@ def work_of(
         items = group_rows(rows, facts.keys, facts.tokens, processor, train.max_length, most)
     else:
         items = single_rows(facts.tokens)
-    all_seven = set(recipe.lora.targets) == set(LANGUAGE_LINEARS)
-    capability = (8, 0) if card.flash else (7, 5)
     return Work(
         shape=shape_of(config, recipe.lora.r, recipe.lora.targets),
         sizes=sequence_sizes(rows, items, processor),
         rows=len(rows),
         dtype=dtype,
         quantized=recipe.model.quantization == "nf4",
-        fused=all_seven and not recipe.lora.dropout,
-        branches=choose_branch_attention("cuda", capability, card.name, train.branch_attention, dtype).value
+        unfused=unfused(recipe.lora),
+        branches=choose_branch_attention(
+            "cuda", card.capability, card.name, train.branch_attention, dtype
+        ).value
         if len(items) < len(rows)
         else None,
         look=look_of(recipe),
