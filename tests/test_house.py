@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "roadscribe"
 
 FLOORS = (
-    {"errors", "machine"},
+    {"errors", "machine", "control_tokens"},
     {"report", "answers", "report_text", "progress"},
     {"clip", "artifacts", "recipe", "prompts"},
     {"footage", "simulator"},
