@@ -7,7 +7,19 @@ from hypothesis import strategies as st
 
 from roadscribe.control_tokens import NAMED_TOKENS, find_control_tokens, without_control_tokens
 
-PIECES = ("<|im_end|>", "<|image_pad|>", "<|", "|>", "im_", "end", "<", ">", *NAMED_TOKENS, "a red light", " ")
+PIECES = (
+    "<|im_end|>",
+    "<|image_pad|>",
+    "<|",
+    "|>",
+    "im_",
+    "end",
+    "<",
+    ">",
+    *NAMED_TOKENS,
+    "a red light",
+    " ",
+)
 
 
 def test_every_spelling_of_qwens_tokenizer_is_found():
