@@ -162,14 +162,14 @@ FORMS: dict[str, tuple[str, set[str]]] = {
     ),
     "a conclusion": (answer(JSON, after="\n\n**Conclusion:**\nFine."), {"form.other_sections"}),
     "a preamble": (answer(JSON, before="Sure! Here you go:\n\n"), {"form.other_sections"}),
-    "a repeated answer": (f"{answer(JSON)}\n\n{answer(JSON)}", {"form.repeated", "form.other_sections"}),
+    "a repeated answer": (f"{answer(JSON)}\n\n{answer(JSON)}", {"form.repeated"}),
     "reasoning": (
         f'<think>\n**Scene Description:** draft {{"road_type": "rural"}}\n</think>\n\n{answer(JSON)}',
-        {"form.reasoning"},
+        {"form.reasoning", "form.markers"},
     ),
     "reasoning whose start is not shown": (
         f'{{"road_type": "rural"}} hm\n</think>\n{answer(JSON)}',
-        {"form.reasoning"},
+        {"form.reasoning", "form.markers"},
     ),
     "the whole answer as JSON": (
         json.dumps(

@@ -6,8 +6,6 @@ Curate makes reports of teachers' answers with it, evaluate reads a model's answ
 
 from __future__ import annotations
 
-import json
-import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,7 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from roadscribe.answers.canonical import Value, canonical, json_value, unknown_value
+from roadscribe.answers.clean_text import Cleaned, clean_report
+from roadscribe.answers.corrections import CORRECTION
+from roadscribe.answers.drafts import last_report, without_cut_end
+from roadscribe.answers.markers import stray_markers
 from roadscribe.answers.named_values import Named, named_values
+from roadscribe.answers.plain_form import tidied, unquoted
 from roadscribe.answers.prose import (
     as_paragraph,
     as_points,
@@ -58,6 +61,9 @@ class ParsedAnswer(BaseModel):
     """Everything that was converted, interpreted, not understood, left out or missing."""
     found_parameters: tuple[str, ...]
     """The parameters that the answer names, in their order; empty where it has none at all."""
+    problem: str = ""
+    """Why nothing may be learnt from the answer, however it was read: markers that are not understood, an end inside
+    its reasoning; "" where it may."""
 
     def report(self) -> DrivingReport | None:
         """The answer as a report, its prose cut to the report's bounds at sentence ends.
@@ -68,24 +74,64 @@ class ParsedAnswer(BaseModel):
         return _build(self.scene_description, self.risk_assessment, self.parameters)[0]
 
 
-def parse_answer(text: str) -> ParsedAnswer:
+def parse_answer(text: str, *, whole: bool = True) -> ParsedAnswer:
     """Read an answer in whatever form; never raises, in time proportional to its length.
 
-    A text in the report's own form is taken as it is, without findings.
+    A text in the report's own form is taken as it is, without findings. Of several answers in one text the last
+    complete one counts; reasoning and earlier answers are left out.
+
+    Args:
+        text: the answer as the teacher gave it.
+        whole: False where something else than the model ended it; then a last sentence without its end is left out.
     """
     findings: list[Finding] = []
-    answer = _without_reasoning(_tidied(_unquoted(text, findings)), findings)
+    plain = tidied(unquoted(text, findings))
+    if (written := _exact(plain, findings)) is not None:
+        return written
+    cleaned = clean_report(plain, _is_report, _has_parts)
+    findings += cleaned.findings
+    answer = cleaned.text
+    if not whole:
+        answer, cut = without_cut_end(answer)
+        if cut:
+            message = "the end of the answer cuts through its last line, which is left out"
+            findings.append(Finding(rule="form.truncated", before=cut[:400], message=message))
+    if (written := _exact(answer, findings)) is not None:
+        return written.model_copy(update={"problem": cleaned.problem})
+    return _read(answer, findings, cleaned)
+
+
+def _exact(text: str, findings: list[Finding]) -> ParsedAnswer | None:
     try:
-        return _as_written(parse(answer.strip()), findings)
+        return _as_written(parse(text.strip()), findings)
     except ReportFormatError:
-        pass
-    sections = cut_into_sections(answer)
+        return None
+
+
+def _is_report(text: str) -> bool:
+    """Whether a text is a whole report, with every parameter that reports mostly have."""
+    found = _exact(text, []) or _read(text, [], Cleaned(text))
+    return len(found.found_parameters) >= len(PARAMETERS) // 2 and found.report() is not None
+
+
+def _has_parts(text: str) -> bool:
+    """Whether a text holds any section or parameter of a report."""
+    sections = cut_into_sections(text)
+    return any(section.kind for section in sections) or bool(named_values(text, sections, []).values)
+
+
+def _read(text: str, findings: list[Finding], cleaned: Cleaned) -> ParsedAnswer:
+    """An answer whose sections and parameters have to be found."""
+    answer, sections = last_report(text, cleaned.drafts, _is_report, findings)
     named = named_values(answer, sections, findings)
     values, raw_values = _canonical_values(named, findings)
-    prose = _Prose(answer, sections, named.spans, named.prose)
+    prose = _Prose(answer, sections, named.spans, named.prose, latest=named.corrected)
     scene = prose.scene(findings)
-    points = prose.risk(findings)
+    points = _without_corrections(prose.risk(findings), findings)
     _, shortened = _build(scene, points, values)
+    problem = cleaned.problem or named.problem
+    if not problem and (strays := stray_markers("\n".join((scene, *points)))):
+        problem = f"its prose holds markers that are not understood: {', '.join(strays)[:120]}"
     return ParsedAnswer(
         scene_description=scene,
         risk_assessment=points,
@@ -94,7 +140,17 @@ def parse_answer(text: str) -> ParsedAnswer:
         parameters=values,
         findings=(*findings, *shortened),
         found_parameters=tuple(name for name in PARAMETERS if name in raw_values),
+        problem=problem,
     )
+
+
+def _without_corrections(points: tuple[str, ...], findings: list[Finding]) -> tuple[str, ...]:
+    """The points without those that only take back what stands before them."""
+    taken_back = [point for point in points if CORRECTION.fullmatch(point)]
+    if taken_back:
+        message = "lines that only announce a correction are left out of the risk assessment"
+        findings.append(Finding(rule="form.lead_in", before=taken_back, message=message))
+    return tuple(point for point in points if point not in taken_back)
 
 
 def _as_written(report: DrivingReport, findings: list[Finding]) -> ParsedAnswer:
@@ -108,72 +164,6 @@ def _as_written(report: DrivingReport, findings: list[Finding]) -> ParsedAnswer:
         findings=tuple(findings),
         found_parameters=PARAMETERS,
     )
-
-
-_SPECIAL_TOKEN = re.compile(r"<\|[A-Za-z_]{1,30}\|>|</?(?:answer|output|response|s)>", re.IGNORECASE)
-_REASONING_START = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
-_REASONING_END = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
-
-
-def _unquoted(text: str, findings: list[Finding]) -> str:
-    """The answer in a text that is one JSON string, as a pipeline leaves it that writes JSON twice."""
-    stripped = text.strip()
-    if len(stripped) > 1 and stripped[0] == stripped[-1] == '"' and "\\n" in stripped:
-        try:
-            inner = json.loads(stripped)
-        except ValueError:
-            return text
-        if isinstance(inner, str):
-            findings.append(Finding(rule="form.json", message="the whole answer stands in a JSON string"))
-            return inner
-    return text
-
-
-_HTML = (
-    (re.compile(r"<h([1-6])\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n" + "#" * int(tag[1]) + " "),
-    (re.compile(r"<li\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n- "),
-    (re.compile(r"</?(?:b|strong)>", re.IGNORECASE), lambda tag: "**"),
-    (re.compile(r"</?(?:h[1-6]|p|div|ul|ol|pre|br)\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: "\n"),
-    (re.compile(r"</?(?:li|code|em|i|span)\b[^<>\n]{0,80}>", re.IGNORECASE), lambda tag: ""),
-)
-_HTML_BLOCK = re.compile(r"<(?:h[1-6]|p|li|pre|div)\b[^<>\n]{0,80}>", re.IGNORECASE)
-
-
-def _without_html(text: str) -> str:
-    """Markdown for the tags of an answer that is written in HTML."""
-    if not _HTML_BLOCK.search(text):
-        return text
-    for tag, markdown in _HTML:
-        text = tag.sub(markdown, text)
-    return text
-
-
-def _tidied(text: str) -> str:
-    """One kind of newline, and no lone surrogates, which no file can hold."""
-    text = re.sub("[\ud800-\udfff]", "\ufffd", text)
-    return _without_html(re.sub(r"\r\n|[\r\v\f\x85\u2028\u2029]", "\n", text))
-
-
-def _without_reasoning(text: str, findings: list[Finding]) -> str:
-    """The answer behind a reasoning block. A block that never ends is a draft, not an answer."""
-    ends = list(_REASONING_END.finditer(text))
-    start = _REASONING_START.search(text)
-    answer = text
-    if ends:
-        before = text[: start.start()] if start and start.start() < ends[-1].start() else ""
-        answer = before + text[ends[-1].end() :]
-        message = "the reasoning before the answer is left out"
-    if start and (not ends or _REASONING_START.search(text, ends[-1].end())):
-        unfinished = _REASONING_START.search(answer)
-        if unfinished:
-            answer = answer[: unfinished.start()]
-            message = "the reasoning never ends, so what stands in it is no answer"
-    if answer != text:
-        left_out = len(text) - len(answer)
-        findings.append(
-            Finding(rule="form.reasoning", before=left_out, message=f"{message} ({left_out} characters)")
-        )
-    return _SPECIAL_TOKEN.sub("", answer)
 
 
 def _canonical_values(named: Named, findings: list[Finding]) -> tuple[dict[str, Value], dict[str, Any]]:
@@ -222,8 +212,16 @@ class _Prose:
     """The prose of an answer: each section's text without the values that stand in it."""
 
     def __init__(
-        self, answer: str, sections: list[Section], spans: list[tuple[int, int]], inside: Mapping[str, str]
+        self,
+        answer: str,
+        sections: list[Section],
+        spans: list[tuple[int, int]],
+        inside: Mapping[str, str],
+        *,
+        latest: bool = False,
     ) -> None:
+        """``latest``: of a section that is written more than once the last one counts."""
+        self._latest = latest
         self._answer = answer
         self._sections = sections
         self._spans = _joined(spans)
@@ -300,7 +298,8 @@ class _Prose:
             if s.kind in ("scene", "risk") and at not in self._used
         ]
         if repeated:
-            message = f"a section is written more than once ({repeated[0]}); the first one counts"
+            which = "last" if self._latest else "first"
+            message = f"a section is written more than once ({repeated[0]}); the {which} one counts"
             findings.append(Finding(rule="form.repeated", message=message))
         if others:
             message = f"what a report has no place for is left out: {', '.join(others)[:200]}"
@@ -308,7 +307,8 @@ class _Prose:
         return others
 
     def _first(self, kind: str) -> str:
-        for at, section in enumerate(self._sections):
+        in_order = list(enumerate(self._sections))
+        for at, section in reversed(in_order) if self._latest else in_order:
             body = self._body(section) if section.kind == kind else ""
             if as_paragraph(body):
                 self._used.add(at)

@@ -9,15 +9,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from roadscribe.answers.canonical import json_value
+from roadscribe.answers.canonical import canonical, json_value
+from roadscribe.answers.corrections import CORRECTION
 from roadscribe.answers.lenient_json import MAX_JSON_CHARS, Reading, read_object
+from roadscribe.answers.markers import REASONING, plain_name
 from roadscribe.answers.prose import without_markup
 from roadscribe.answers.sections import Section, lines
 from roadscribe.answers.vocabulary import parameter_of_key, vocabulary, words
 from roadscribe.report import PARAMETERS, Finding
 
-_MAX_OBJECTS = 30
-"""So many opening braces are tried as the beginning of the parameters."""
+_MAX_OBJECTS = 60
+"""So many opening braces, the last ones of a text, are tried as the beginning of the parameters."""
+_MIN_VALUES = 3
+"""Fewer parameters in a list of pairs, or in an object beside the section, are no block."""
 _OTHER_VEHICLES = frozenset(
     ("closest", "nearest", "lead", "vehicle", "vehicles", "car", "cars", "other", "objects")
 )
@@ -38,29 +42,39 @@ class Named:
     cut: list[tuple[str, str]] = field(default_factory=list)
     """(key, rest) of values that the end of the answer cuts through."""
     mended: list[str] = field(default_factory=list)
+    corrected: bool = False
+    """Whether the text takes back earlier values in so many words."""
+    problem: str = ""
+    """Why it is not clear which values count; "" where it is."""
 
     def add(self, parameter: str, value: Any, unit: str | None) -> None:
         self.values.setdefault(parameter, []).append((value, unit))
 
 
 def named_values(answer: str, sections: list[Section], findings: list[Finding]) -> Named:
-    """The parameters of an answer: JSON, a list of pairs or a table, under their heading or anywhere."""
+    """The parameters of an answer: JSON, a list of pairs or a table, under their heading or anywhere.
+
+    Of several blocks the last of those that name most counts; a smaller one behind it changes single values where
+    the text says that it corrects them. Where two blocks disagree, a finding names both values.
+    """
     parts = [section for section in sections if section.kind == "parameters"]
-    candidates = [named for part in parts if (named := _best_in(answer, part.start, part.end)).values]
-    if not candidates:
-        found = _best_object(answer, 0, len(answer))
-        if not found.values and not any(section.kind for section in sections):
+    blocks = [block for part in parts for block in _blocks_in(answer, part.start, part.end)]
+    if blocks:
+        last = max(end for block in blocks for _, end in block.spans)
+        later = (section for section in sections if section.end > last and section.kind != "parameters")
+        blocks += [
+            block
+            for section in later
+            for block in _objects(answer, max(section.start, last), section.end)
+            if len(block.values) >= _MIN_VALUES or CORRECTION.search(answer, last, block.spans[0][0])
+        ]
+    else:
+        blocks = _objects(answer, 0, len(answer))
+        if not any(block.values for block in blocks) and not any(section.kind for section in sections):
             pairs = _pairs(answer, 0, len(answer))
-            if len(pairs.values) >= 3:  # a stray "Speed: ..." in prose is no list of parameters
-                found = pairs
-        candidates = [found]
-    best = max(candidates, key=lambda named: len(named.values))
-    for other in candidates:
-        if other is not best:
-            best.spans.extend(other.spans)
-            raw = {name: json_value(values[-1][0]) for name, values in other.values.items()}
-            message = "the parameters are written more than once; the fullest, else the first ones count"
-            findings.append(Finding(rule="form.repeated", before=raw, message=message))
+            if len(pairs.values) >= _MIN_VALUES:  # a stray "Speed: ..." in prose is no list of parameters
+                blocks = [pairs]
+    best = _last_fullest(answer, blocks, findings, headings=any(section.kind for section in sections))
     if best.mended:
         findings.append(
             Finding(rule="form.json", message=f"the JSON had to be mended: {'; '.join(best.mended)}")
@@ -72,20 +86,74 @@ def named_values(answer: str, sections: list[Section], findings: list[Finding]) 
     return best
 
 
-def _best_in(answer: str, start: int, stop: int) -> Named:
-    """The parameters in a stretch of the answer, from an object or from pairs, whichever names more."""
-    as_object = _best_object(answer, start, stop)
-    if len(as_object.values) == len(PARAMETERS):
-        return as_object
+def _last_fullest(answer: str, blocks: list[Named], findings: list[Finding], *, headings: bool) -> Named:
+    """The block that counts, with the corrections behind it."""
+    named = [block for block in blocks if block.values]
+    if not named:
+        return next((block for block in blocks if block.prose), blocks[-1] if blocks else Named())
+    most = max(len(block.values) for block in named)
+    at = max(number for number, block in enumerate(named) if len(block.values) == most)
+    best = named[at]
+    for number, other in enumerate(named):
+        if other is best:
+            continue
+        first, second = (other, best) if number < at else (best, other)
+        between = answer[first.spans[-1][1] : second.spans[0][0]]
+        corrects = CORRECTION.search(between) is not None
+        differing = [name for name in other.values if name in best.values and _differ(name, other, best)]
+        if number > at and corrects:
+            best.values.update(other.values)
+        best.corrected |= corrects
+        best.spans.extend(other.spans)
+        if differing and not headings and not corrects:
+            best.problem = (
+                "two blocks of parameters disagree, and no heading says which text belongs to which"
+            )
+        findings.append(
+            _repeated(first, second, differing, corrects=corrects, later_counts=number < at or corrects)
+        )
+    return best
+
+
+def _differ(name: str, one: Named, other: Named) -> bool:
+    return canonical(name, *one.values[name][-1])[0] != canonical(name, *other.values[name][-1])[0]
+
+
+def _repeated(
+    first: Named, second: Named, differing: list[str], *, corrects: bool, later_counts: bool
+) -> Finding:
+    """A finding about two blocks of parameters, with the values in which they differ."""
+    raw = [{name: json_value(block.values[name][-1][0]) for name in differing} for block in (first, second)]
+    which = (
+        "the text corrects itself, so the later one counts"
+        if corrects
+        else ("the later one counts" if later_counts else "the fuller one before it counts")
+    )
+    message = f"the parameters are written more than once; {which}"
+    if differing:
+        pairs = ", ".join(f"{name} {raw[0][name]!r}, then {raw[1][name]!r}" for name in differing)
+        message = f"{message}: {pairs}"[:400]
+    return Finding(rule="form.repeated", before=raw[0], after=raw[1], message=message)
+
+
+def _blocks_in(answer: str, start: int, stop: int) -> list[Named]:
+    """The blocks of parameters in a section, from objects or from pairs, whichever name more."""
+    objects = [block for block in _objects(answer, start, stop) if block.values]
+    most = max((len(block.values) for block in objects), default=0)
+    if most == len(PARAMETERS):
+        return objects
     as_pairs = _pairs(answer, start, stop)
-    return as_pairs if len(as_pairs.values) > len(as_object.values) else as_object
+    return [as_pairs] if len(as_pairs.values) > most else objects
 
 
-def _best_object(answer: str, start: int, stop: int) -> Named:
-    """The object that names most parameters; objects side by side in a list that name different ones are one."""
-    best = group = Named()
+def _objects(answer: str, start: int, stop: int) -> list[Named]:
+    """The objects of a stretch that name parameters or sections; objects side by side in a list that name different
+    parameters are one."""
+    found: list[Named] = []
     group_end = -1
     at = answer.find("{", start, stop)
+    if answer.count("{", start, stop) > _MAX_OBJECTS:
+        at = _nth_from_the_end(answer, _MAX_OBJECTS, start, stop)
     for _ in range(_MAX_OBJECTS):
         if at < 0:
             break
@@ -93,17 +161,22 @@ def _best_object(answer: str, start: int, stop: int) -> Named:
         fence = answer.find("\n```", at, min(stop, at + MAX_JSON_CHARS))
         reading = read_object(answer, at, stop if fence < 0 else fence + 1)
         named = _from_reading(reading, at)
-        beside = group_end >= 0 and not answer[group_end:at].strip(" \t\n,")
-        if beside and named.values and not named.values.keys() & group.values.keys():
-            named = _both(group, named)
-        if named.values:
-            group, group_end = named, reading.end
-        if len(named.values) > len(best.values) or (named.prose and not best.values and not best.prose):
-            best = named
-        if len(best.values) == len(PARAMETERS):
-            break
+        if named.values or named.prose:
+            beside = bool(found) and group_end >= 0 and not answer[group_end:at].strip(" \t\n,")
+            if beside and named.values and not named.values.keys() & found[-1].values.keys():
+                found[-1] = _both(found[-1], named)
+            else:
+                found.append(named)
+            group_end = reading.end
         at = answer.find("{", reading.end if named.values else at + 1, stop)
-    return best
+    return found
+
+
+def _nth_from_the_end(text: str, count: int, start: int, stop: int) -> int:
+    at = stop
+    for _ in range(count):
+        at = text.rfind("{", start, at)
+    return at
 
 
 def _from_reading(reading: Reading, start: int) -> Named:
@@ -137,6 +210,9 @@ def _collect(value: Any, path: tuple[str, ...], named: Named, reading: Reading) 
     if label is not None and "value" in keys and isinstance(value[label], str):
         value = {value[label]: value[keys["value"]]}
     for key, inner in value.items():
+        if isinstance(inner, dict | list) and plain_name(key) in REASONING:
+            named.extra[".".join((*path, key))[:80]] = inner
+            continue
         kind = _section_kind(key)
         if kind in ("scene", "risk") and not named.prose.get(kind) and (text := _as_text(inner)):
             named.prose[kind] = text
