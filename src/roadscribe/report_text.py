@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from roadscribe.answers.canonical import Value, canonical, json_value, unknown_value
-from roadscribe.answers.clean_text import Cleaned, clean_report
+from roadscribe.answers.clean_text import clean_report
 from roadscribe.answers.corrections import CORRECTION
-from roadscribe.answers.drafts import last_report, without_cut_end
+from roadscribe.answers.drafts import compare_drafts, last_report, without_cut_end
 from roadscribe.answers.markers import stray_markers
 from roadscribe.answers.named_values import Named, named_values
 from roadscribe.answers.plain_form import tidied, unquoted
@@ -96,9 +96,10 @@ def parse_answer(text: str, *, whole: bool = True) -> ParsedAnswer:
         if cut:
             message = "the end of the answer cuts through its last line, which is left out"
             findings.append(Finding(rule="form.truncated", before=cut[:400], message=message))
+    compare_drafts(cleaned.drafts, answer, findings)
     if (written := _exact(answer, findings)) is not None:
         return written.model_copy(update={"problem": cleaned.problem})
-    return _read(answer, findings, cleaned)
+    return _read(answer, findings, cleaned.problem)
 
 
 def _exact(text: str, findings: list[Finding]) -> ParsedAnswer | None:
@@ -110,7 +111,7 @@ def _exact(text: str, findings: list[Finding]) -> ParsedAnswer | None:
 
 def _is_report(text: str) -> bool:
     """Whether a text is a whole report, with every parameter that reports mostly have."""
-    found = _exact(text, []) or _read(text, [], Cleaned(text))
+    found = _exact(text, []) or _read(text, [])
     return len(found.found_parameters) >= len(PARAMETERS) // 2 and found.report() is not None
 
 
@@ -120,16 +121,16 @@ def _has_parts(text: str) -> bool:
     return any(section.kind for section in sections) or bool(named_values(text, sections, []).values)
 
 
-def _read(text: str, findings: list[Finding], cleaned: Cleaned) -> ParsedAnswer:
+def _read(text: str, findings: list[Finding], problem: str = "") -> ParsedAnswer:
     """An answer whose sections and parameters have to be found."""
-    answer, sections = last_report(text, cleaned.drafts, _is_report, findings)
+    answer, sections, unfinished = last_report(text, _is_report, findings)
     named = named_values(answer, sections, findings)
     values, raw_values = _canonical_values(named, findings)
     prose = _Prose(answer, sections, named.spans, named.prose, latest=named.corrected)
     scene = prose.scene(findings)
     points = _without_corrections(prose.risk(findings), findings)
     _, shortened = _build(scene, points, values)
-    problem = cleaned.problem or named.problem
+    problem = problem or named.problem or unfinished
     if not problem and (strays := stray_markers("\n".join((scene, *points)))):
         problem = f"its prose holds markers that are not understood: {', '.join(strays)[:120]}"
     return ParsedAnswer(

@@ -1,7 +1,7 @@
 """Which text of a teacher counts: the last complete answer, without reasoning, control tokens and markers.
 
 `report_text.parse_answer` reads reports through `clean_report`, curate takes answers to other questions through
-`clean_free_text`; both know markers by `markers`. What is left out has a finding. A text whose markers are not
+`clean_free_text`; both cut it with `pieces`. What is left out has a finding. A text whose markers are not
 understood has a `problem`: it is read as well as can be, and must not be learnt from.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from roadscribe.answers.corrections import CORRECTION
@@ -18,13 +18,11 @@ from roadscribe.answers.markers import (
     ANSWER,
     REASONING,
     REASONING_HEADING,
-    Piece,
-    Pieces,
-    cut_into_pieces,
     has_words,
     plain_name,
     stray_markers,
 )
+from roadscribe.answers.pieces import Piece, Pieces, cut_into_pieces
 from roadscribe.answers.plain_form import tidied, unquoted, without_echo
 from roadscribe.control_tokens import find_control_tokens, without_control_tokens
 from roadscribe.report import Finding
@@ -232,6 +230,10 @@ def _behind_headings(text: str, findings: list[Finding]) -> Cleaned:
         behind = text[corrections[-1].end() :]
         if not has_words(behind):
             return Cleaned(text, problem="the text takes back its answer and gives no other")
+        if behind.lstrip()[0].islower():
+            return Cleaned(
+                text, problem="the text takes back a part of its answer in the middle of a sentence"
+            )
         if has_words(text[: corrections[0].start()]):
             message = "an earlier answer, which the text takes back, is left out"
             before = text[: corrections[-1].end()].strip()
@@ -304,15 +306,19 @@ def _report(
         message = "what others than the assistant say in the text is left out"
         findings.append(Finding(rule="form.turns", before=cut.other_turns[:200], message=message))
     runs = _runs(cut.pieces)
-    chosen, problem = _last_whole(runs, is_report, has_parts)
+    inner: dict[int, Cleaned] = {}
+    if depth < MAX_NESTING:
+        nested = [at for at, run in enumerate(runs) if run.kind in ("pair", "answer") and has_words(run.text)]
+        inner = {
+            at: _report(runs[at].text, is_report, has_parts, depth + 1) for at in nested[-_MAX_CANDIDATES:]
+        }
+    read = [replace(run, text=inner[at].text) if at in inner else run for at, run in enumerate(runs)]
+    chosen, problem = _last_whole(read, is_report, has_parts)
     if chosen is None:
         return _together(runs, findings, has_parts)
-    run = runs[chosen]
-    if run.kind in ("pair", "answer") and depth < MAX_NESTING:
-        inner = _report(run.text, is_report, has_parts, depth + 1)
-        body, problem, findings = inner.text, problem or inner.problem, [*findings, *inner.findings]
-    else:
-        body = run.text
+    body = read[chosen].text
+    if chosen in inner:
+        problem, findings = problem or inner[chosen].problem, [*findings, *inner[chosen].findings]
     later = [piece for piece in runs[chosen + 1 :] if piece.kind in ("text", "answer", "heading", "behind")]
     if any(has_parts(piece.text) for piece in later if piece.kind != "heading"):
         # It goes on, perhaps with a correction: the reader of the parameters decides.

@@ -18,28 +18,30 @@ _MAX_REPORTS = 8
 
 
 def last_report(
-    text: str, drafts: Sequence[str], is_report: Callable[[str], bool], findings: list[Finding]
-) -> tuple[str, list[Section]]:
-    """(the text from its last complete report on, its sections).
+    text: str, is_report: Callable[[str], bool], findings: list[Finding]
+) -> tuple[str, list[Section], str]:
+    """(the text from its last complete report on, its sections, why nothing may be learnt from it or "").
 
     Args:
         text: an answer without markers.
-        drafts: earlier answers that were found by markers; their values are compared, too.
         is_report: whether a text is a whole report.
         findings: a finding with both values is added where an earlier report says something else.
     """
     sections = cut_into_sections(text)
-    starts = _starts(sections)
-    earlier = list(drafts)
-    for start, end in reversed(starts[-_MAX_REPORTS:]):
+    problem = ""
+    for start, end in reversed(_starts(sections)[-_MAX_REPORTS:]):
+        if any(section.kind == "scene" and section.start > end for section in sections):
+            problem = "a later report in the text is not complete"
         if start > 0 and is_report(text[start:end]):
-            earlier.append(text[:start])
-            text = text[start:]
-            sections = cut_into_sections(text)
-            break
-    for draft in earlier:
-        _compare(draft, text, sections, findings)
-    return text, sections
+            compare_drafts([text[:start]], text[start:], findings)
+            return text[start:], cut_into_sections(text[start:]), problem
+    return text, sections, problem
+
+
+def compare_drafts(drafts: Sequence[str], text: str, findings: list[Finding]) -> None:
+    """Add a finding for each earlier report, with the values in which the one that counts differs from it."""
+    for draft in drafts:
+        _compare(draft, text, cut_into_sections(text), findings)
 
 
 def _starts(sections: list[Section]) -> list[tuple[int, int]]:

@@ -101,17 +101,17 @@ def _last_fullest(answer: str, blocks: list[Named], findings: list[Finding], *, 
         between = answer[first.spans[-1][1] : second.spans[0][0]]
         corrects = CORRECTION.search(between) is not None
         differing = [name for name in other.values if name in best.values and _differ(name, other, best)]
+        findings.append(
+            _repeated(first, second, differing, corrects=corrects, later_counts=number < at or corrects)
+        )
         if number > at and corrects:
             best.values.update(other.values)
         best.corrected |= corrects
         best.spans.extend(other.spans)
-        if differing and not headings and not corrects:
+        if differing and not (headings or corrects or "scene" in best.prose):
             best.problem = (
                 "two blocks of parameters disagree, and no heading says which text belongs to which"
             )
-        findings.append(
-            _repeated(first, second, differing, corrects=corrects, later_counts=number < at or corrects)
-        )
     return best
 
 

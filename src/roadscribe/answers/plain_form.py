@@ -94,7 +94,7 @@ def unquoted(text: str, findings: list[Finding]) -> str:
 
 _ROLE_LINE = re.compile(r"^[ \t]*(?P<role>system|user|human|assistant|model)[ \t]*:?[ \t]*$", re.MULTILINE)
 _CHANNELS_RUN_TOGETHER = re.compile(
-    r"\A\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z\s\"']).*?assistantfinal[ \t]*:?", re.DOTALL
+    r"\A\s*(?:assistant)?(?:analysis|commentary)(?![a-z]).*?assistantfinal[ \t]*:?", re.DOTALL
 )
 
 
