@@ -261,6 +261,8 @@ class _Reader:
         if after >= limit:
             return True
         following = self.text[after]
+        if quote in "“”" and following == '"' and after == self.at + 1:
+            return False  # a curly quote inside a string that a straight one ends
         if following in ",}]);\n#，；" or self.text.startswith(("//", "/*"), after):
             return True
         # `"urban" "lane_count": 4`: the next pair follows without a comma.
