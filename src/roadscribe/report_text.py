@@ -61,6 +61,8 @@ class ParsedAnswer(BaseModel):
     """Everything that was converted, interpreted, not understood, left out or missing."""
     found_parameters: tuple[str, ...]
     """The parameters that the answer names, in their order; empty where it has none at all."""
+    text: str = ""
+    """The answer that counts, without reasoning and earlier answers; what was read."""
     problem: str = ""
     """Why nothing may be learnt from the answer, however it was read: markers that are not understood, an end inside
     its reasoning; "" where it may."""
@@ -104,7 +106,7 @@ def parse_answer(text: str, *, whole: bool = True) -> ParsedAnswer:
 
 def _exact(text: str, findings: list[Finding]) -> ParsedAnswer | None:
     try:
-        return _as_written(parse(text.strip()), findings)
+        return _as_written(parse(text.strip()), text, findings)
     except ReportFormatError:
         return None
 
@@ -141,6 +143,7 @@ def _read(text: str, findings: list[Finding], problem: str = "") -> ParsedAnswer
         parameters=values,
         findings=(*findings, *shortened),
         found_parameters=tuple(name for name in PARAMETERS if name in raw_values),
+        text=answer,
         problem=problem,
     )
 
@@ -154,7 +157,7 @@ def _without_corrections(points: tuple[str, ...], findings: list[Finding]) -> tu
     return tuple(point for point in points if point not in taken_back)
 
 
-def _as_written(report: DrivingReport, findings: list[Finding]) -> ParsedAnswer:
+def _as_written(report: DrivingReport, text: str, findings: list[Finding]) -> ParsedAnswer:
     values = report.driving_parameters.model_dump()
     return ParsedAnswer(
         scene_description=report.scene_description,
@@ -164,6 +167,7 @@ def _as_written(report: DrivingReport, findings: list[Finding]) -> ParsedAnswer:
         parameters=dict(values),
         findings=tuple(findings),
         found_parameters=PARAMETERS,
+        text=text,
     )
 
 

@@ -41,6 +41,7 @@ from roadscribe.curate.read import ANSWERS, DRIVES, AnswerList, AnswerLog, open_
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
+from roadscribe.curate.rules.same_answer import Same, SameAnswers, same_answer
 from roadscribe.curate.split import assign_splits, check_no_leak, drive_of_video, group_drives
 from roadscribe.curate.unmake import leave_nothing
 from roadscribe.errors import InputError, WorkError
@@ -175,11 +176,13 @@ class _Seen:
     counts: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     written: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     measured: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    own: SameAnswers = field(default_factory=SameAnswers)
 
     def add(self, row: Row, drive_id: str) -> None:
         """Count one judged row."""
         if row.answer is not None:
             self.rows.append((drive_id, None))
+            self.own.add(row.clip_id, row.question or "", row.answer)
         if row.report is None or row.quarantine is not None:
             return
         parameters = row.report.driving_parameters
@@ -219,10 +222,14 @@ def _judge(task: tuple[bytes | None, str, Now, list[RawAnswer]]) -> tuple[Hash |
     return frame_bits, [judge(answer, now) for answer in answers]
 
 
-def _settle(task: tuple[list[str], Now, dict[tuple[str, int], Collapse]]) -> list[Row]:
+_Found = tuple[dict[tuple[str, int], Collapse], dict[bytes, Same]]
+"""What the rules over the whole dataset found: collapsed values, and answers that are the same on many clips."""
+
+
+def _settle(task: tuple[list[str], Now, _Found]) -> list[Row]:
     """Second pass over one clip: its judged rows made consistent."""
-    lines, now, collapses = task
-    return [settle(Row.from_json(line), now, collapses) for line in lines]
+    lines, now, (collapses, same) = task
+    return [settle(Row.from_json(line), now, collapses, same) for line in lines]
 
 
 def _curate(
@@ -236,14 +243,14 @@ def _curate(
             raise InputError(
                 "none of the answers speaks of one of the clips; are these the clips that were annotated?"
             )
-        collapses = seen.collapses()
+        collapses, same = seen.collapses(), same_answer.check(seen.own)
         quality.collapsed = list(collapses.values())
         pairs = seen.look_alikes()
         quality.look_alikes = sorted(pairs)
         groups = group_drives({*seen.hashed_drives, *(drive for drive, _ in seen.rows)}, pairs)
         shares = {"validation": recipe.curate.validation_share, "test": recipe.curate.test_share}
         splits = assign_splits(seen.rows, groups, shares, recipe.curate.seed)
-        written = _write_all(answers, clips, judged, collapses, splits, quality, out, work, pool)
+        written = _write_all(answers, clips, judged, (collapses, same), splits, quality, out, work, pool)
     check_no_leak(written, groups)
     if not written:
         raise WorkError(
@@ -306,7 +313,7 @@ def _write_all(
     answers: AnswerLog | AnswerList,
     clips: Path | None,
     judged: Path,
-    collapses: dict[tuple[str, int], Collapse],
+    found: _Found,
     splits: dict[str, str],
     quality: Quality,
     out: Path,
@@ -322,7 +329,7 @@ def _write_all(
         progress(len(answers), "writing rows") as advance,
     ):
         for batch in batches(_visit(answers, clips)):
-            tasks = [([lines.readline() for _ in visit.answers], visit.now, collapses) for visit in batch]
+            tasks = [([lines.readline() for _ in visit.answers], visit.now, found) for visit in batch]
             for visit, rows in zip(batch, pool.map(_settle, tasks), strict=True):
                 for row in rows:
                     split = None

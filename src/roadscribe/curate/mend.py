@@ -11,19 +11,23 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
+from roadscribe.answers.clean_text import clean_free_text, clean_question
+from roadscribe.answers.endings import ending_of
 from roadscribe.answers.prose import cut_at_sentence, sentences
 from roadscribe.curate.now import Now
 from roadscribe.curate.own import mended_answer, whole_sentences
-from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete
+from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete, no_answer, unclear
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import null_of
+from roadscribe.curate.rules.same_answer import Same, key_of, same_answer
 from roadscribe.report import (
     MAX_RISK_CHARS,
     MAX_SCENE_CHARS,
@@ -103,23 +107,17 @@ def judge(answer: RawAnswer, now: Now) -> Row:
     The answer to a question of one's own is no report: only its form is looked at.
     """
     row = Row(answer.row, answer.clip_id, answer.question)
-    cut = None
-    for check in ANSWER_RULES:
-        if (reason := check.check(answer)) is None:
-            continue
-        if check.action == "quarantine":
-            return _out(row, check.id, reason)
-        cut = Finding(rule=check.id, message=reason)
-        row.findings.append(cut)
+    if (reason := no_answer.check(answer)) is not None:
+        return _out(row, no_answer.id, reason)
     if answer.question is not None:
-        text = answer.text if cut is None else whole_sentences(answer.text)
-        if cut is not None and not text:
-            row.findings.remove(cut)
-            return _out(row, cut.rule, f"no sentence of it is whole; {cut.message}", answer.text)
-        row.answer = mended_answer(text.strip(), answer.question, row.findings)
-        return row
-    parsed = parse_answer(answer.text)
+        return _own_answer(row, answer, answer.question)
+    parsed = parse_answer(answer.text, whole=ending_of(answer.finish_reason) == "whole")
     row.findings.extend(parsed.findings)
+    cut = _checked(row, replace(answer, text=parsed.text))
+    if row.quarantine is not None:
+        return row
+    if (problem := unclear.check(parsed.problem)) is not None:
+        return _out(row, unclear.id, problem if cut is None else f"{problem}; {cut.message}")
     row.raw_values = parsed.raw_values
     row.report = parsed.report()
     if row.report is None:
@@ -139,6 +137,38 @@ def judge(answer: RawAnswer, now: Now) -> Row:
     return row
 
 
+def _checked(row: Row, answer: RawAnswer) -> Finding | None:
+    """Hold an answer without its reasoning against the rules about answers; returns the finding that it is cut off."""
+    cut = None
+    for check in ANSWER_RULES:
+        if (reason := check.check(answer)) is None:
+            continue
+        if check.action == "quarantine":
+            _out(row, check.id, reason)
+            return None
+        cut = Finding(rule=check.id, message=reason)
+        row.findings.append(cut)
+    return cut
+
+
+def _own_answer(row: Row, answer: RawAnswer, question: str) -> Row:
+    """The answer to a question of one's own: its text without reasoning, whole sentences, no word of the medium."""
+    asked, cleaned = clean_question(question), clean_free_text(answer.text)
+    row.question = asked.text
+    row.findings += [*asked.findings, *cleaned.findings]
+    if (problem := unclear.check(asked.problem or cleaned.problem)) is not None:
+        return _out(row, unclear.id, problem, answer.text[:400])
+    cut = _checked(row, replace(answer, text=cleaned.text))
+    if row.quarantine is not None:
+        return row
+    text = cleaned.text if cut is None else whole_sentences(cleaned.text)
+    if cut is not None and not text:
+        row.findings.remove(cut)
+        return _out(row, cut.rule, f"no sentence of it is whole; {cut.message}", answer.text)
+    row.answer = mended_answer(text.strip(), asked.text, row.findings)
+    return row
+
+
 def _confirmable(now: Now) -> Iterable[str]:
     if now.speed_kmh is not None:
         yield "ego_vehicle_speed"
@@ -152,9 +182,19 @@ def _changed(parameters: DrivingParameters, finding: Finding) -> DrivingParamete
     return DrivingParameters.model_validate(values)
 
 
-def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) -> Row:
-    """Finish a row that `judge` let through: collapsed values out, parameters consistent, prose mended."""
+def settle(
+    row: Row,
+    now: Now,
+    collapses: Mapping[tuple[str, int], Collapse],
+    same: Mapping[bytes, Same] = MappingProxyType({}),
+) -> Row:
+    """Finish a row that `judge` let through: collapsed values out, parameters consistent, prose mended.
+
+    An answer to a question of one's own that is the same on many clips (``same``) is kept out.
+    """
     report = row.report
+    if row.answer is not None and same and (found_same := same.get(key_of(row.answer))) is not None:
+        return _out(row, same_answer.id, found_same.reason)
     if report is None or row.quarantine is not None:
         return row
     parameters = report.driving_parameters

@@ -1,7 +1,8 @@
 """Answers to questions of one's own: no report to read, so only their form is looked at.
 
-`mend.judge` sends them here after the rules about answers have passed. What a report's prose may not hold is
-mended here, too; but a sentence that cannot be mended stays and is noted: it may be the whole answer.
+`mend.judge` sends them here when `answers.clean_text` has taken their reasoning off and the rules about answers have
+passed. What a report's prose may not hold is mended here, too; but a sentence that cannot be mended stays and is
+noted: it may be the whole answer.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def _answer(row: int, record: dict[str, Any]) -> RawAnswer:
         row=row,
         clip_id=record["clip_id"],
         text=record.get("text") or "",
-        finish_reason=record.get("finish_reason") or "stop",
+        finish_reason=str(record.get("finish_reason") or "stop"),
         error=record.get("error"),
         question=record.get("question") or None,
         injected=tuple(record.get("injected") or ()),
@@ -96,8 +96,9 @@ def open_log(folder: Path) -> AnswerLog:
                 try:
                     record = json.loads(line)
                     last[record["key"]] = (record["clip_id"], offset)
-                    if not isinstance(record.get("question"), str | None):
-                        raise TypeError("question is no text")
+                    for name in ("clip_id", "question", "text", "error"):
+                        if not isinstance(record.get(name), str | None):
+                            raise TypeError(f"{name} is no text")
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: not a record of raw answers ({error!r})") from error
                 offset += len(line)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete
+from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete, unclear
 from roadscribe.curate.rules.collapse import DATASET_RULES
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import Rule, Severity
+from roadscribe.curate.rules.same_answer import SAME_RULES
 
 RULES: tuple[Rule[Any], ...] = (
     *ANSWER_RULES,
+    unclear,
     incomplete,
     *EVIDENCE_RULES,
     *DATASET_RULES,
+    *SAME_RULES,
     *CONSISTENCY_RULES,
     *PROSE_RULES,
     prose_empty,

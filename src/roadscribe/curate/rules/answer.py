@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from roadscribe.answers.endings import ending_of
+from roadscribe.curate.rules.refusals import declined
 from roadscribe.curate.rules.rule import Rule, rule
 from roadscribe.report import PARAMETERS
 from roadscribe.report_text import ParsedAnswer
@@ -35,64 +37,58 @@ class RawAnswer:
 
 AnswerCheck = Callable[[RawAnswer], str | None]
 
-_REFUSALS = re.compile(
-    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i (?:cannot|can't|can not|won't|am not able to)\b|"
-    r"as an ai\b|(?:cannot|can't|unable to) (?:assist|help|provide|comply|fulfil|analy[sz]e)\b|"
-    r"i (?:apologi[sz]e|must decline))",
-    re.IGNORECASE,
-)
-
-_DECLINES_TO_ANSWER = re.compile(
-    r"\b(?:i(?:'m| am) sorry\b|as an ai\b|i (?:apologi[sz]e|must decline)\b|"
-    r"(?:cannot|can't|can not|unable to|not able to) (?:assist|help with|comply|fulfil|analy[sz]e|answer|"
-    r"(?:view|see|process|access) (?:the |any |these |this )?(?:images?|pictures?|videos?|frames?|photos?))\b)",
-    re.IGNORECASE,
-)
-"""A driver says "I cannot turn, the light is red" in answer to a question: only the declining itself counts."""
-
 
 @rule(
     reason="A request that failed has no answer to learn from.",
-    source="the annotate stage's own log",
+    source="the annotate stage's own log; the table of finish reasons in `answers/endings.py`",
     severity="error",
     action="quarantine",
 )
 def no_answer(answer: RawAnswer) -> str | None:
-    """The teacher answered at all."""
+    """The teacher answered at all: no error, no filter and no call of a tool stands in the answer's place."""
     if answer.error:
         return f"the teacher failed: {answer.error}"
+    if ending_of(answer.finish_reason) == "failed":
+        return f"it was ended by {answer.finish_reason!r}, so it is no whole answer: {answer.text.strip()[-30:]!r}"
     return "the answer is empty" if not answer.text.strip() else None
 
 
 @rule(
     reason="A model trained on refusals refuses.",
-    source="refusal phrases of instruction-tuned models",
+    source="refusal phrases of instruction-tuned models in seventeen languages, `curate/rules/refusals.py`",
     severity="error",
     action="quarantine",
 )
 def refusal(answer: RawAnswer) -> str | None:
     """The answer does not decline the task."""
-    if answer.question is not None:
-        declines = _DECLINES_TO_ANSWER.search(answer.text[:400])
-        return f"the teacher declined: {declines.group(0)!r}" if declines else None
-    found = _REFUSALS.search(answer.text[:400])
-    keys = sum(parameter in answer.text for parameter in PARAMETERS)
-    if found and keys < len(PARAMETERS) // 2:
-        return f"the teacher declined: {found.group(0)!r}"
-    return None
+    return declined(answer.text, own_question=answer.question is not None)
+
+
+@rule(
+    reason="A draft, a control token or half of a marker in the target would be learnt with the answer.",
+    source="the structure of the text, as `answers/clean_text.py` reads it",
+    severity="error",
+    action="quarantine",
+)
+def unclear(problem: str) -> str | None:
+    """It is clear which text of the teacher is the answer: its markers are understood, its reasoning has an end."""
+    return problem or None
 
 
 @rule(
     reason="A target that stops in the middle teaches the model to stop in the middle.",
-    source="finish_reason of the OpenAI API; sentence ends",
+    source="the table of finish reasons in `answers/endings.py`; sentence ends",
     severity="error",
     action="note",
 )
 def cut_off(answer: RawAnswer) -> str | None:
-    """The answer was not ended by the token limit."""
+    """The answer was ended by the teacher itself."""
     tail = answer.text.rstrip()
-    if answer.finish_reason == "length":
+    ending = ending_of(answer.finish_reason)
+    if ending == "cut":
         return f"the token limit ended it at {tail[-30:]!r}"
+    if ending != "whole":
+        return f"it ended by {answer.finish_reason!r}, which is no end that is known, at {tail[-30:]!r}"
     if answer.question is not None:
         return None  # people leave full stops out
     if len(tail) > 200 and re.search(r"[A-Za-z,]$", tail) and not tail.endswith("```"):

@@ -10,8 +10,9 @@ from roadscribe.curate.rules import RULES
 _THEMES = {
     "answer": (
         "The answer as a whole",
-        "They run first, on the text as the teacher gave it. `note` here means: kept if the three sections "
-        "were there before the end, otherwise quarantined. `incomplete` runs on what was read of it.",
+        "They run first, on the last complete answer of the teacher's text, without reasoning. "
+        "`note` here means: kept if the three sections were there before the end, "
+        "otherwise quarantined. `unclear` and `incomplete` run on what was read of it.",
     ),
     "evidence": (
         "Parameters against evidence",
@@ -19,6 +20,10 @@ _THEMES = {
         "they say nothing, and what a teacher left open stays open.",
     ),
     "collapse": ("The whole dataset", "It runs when all answers have been read."),
+    "same_answer": (
+        "All answers to questions of one's own",
+        "It runs when all answers have been read.",
+    ),
     "consistency": ("Parameters against each other", "They run on the parameters as evidence has left them."),
     "prose": (
         "Prose against the JSON",
