@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from roadscribe.annotate.address import Address, address_of, is_address
-from roadscribe.annotate.book import DEAD_LETTERS, AnswerBook, TeacherAnswer
+from roadscribe.annotate.book import DEAD_LETTERS, AnswerBook, TeacherAnswer, empty_answers
 from roadscribe.annotate.budget import Budget, check_prices
 from roadscribe.annotate.mistakes import answer_clip
+from roadscribe.annotate.no_text import EMPTY_RUN, is_no_answer, trouble_without_text
 from roadscribe.annotate.questions import REPORT, Ask, Plan, clips_and_videos, plan, questions_of
 from roadscribe.artifacts import (
     MANIFEST,
@@ -57,7 +58,7 @@ WHAT_IS_ASKED = (
     "error_rate",
     "seed",
 )
-"""The options that make an answer what it is; a run may be resumed with others of the rest."""
+"""The options that make an answer what it is; a run may be resumed with others of the rest, and with more tokens."""
 
 
 def annotate(
@@ -108,6 +109,8 @@ def annotate(
             )
         local = open_local(recipe, clips)
     resume = resume or retry_dead
+    if resume:
+        _raise_limit(out, made_by)
     if open_output(out, "raw", made_by, resume=resume, overwrite=overwrite) and not _reopened(
         out, retry_dead
     ):
@@ -191,9 +194,24 @@ def _made_by(recipe: Recipe, address: Address | None, own: list[str]) -> dict[st
     return made_by
 
 
+def _raise_limit(out: Path, made_by: dict[str, Any]) -> None:
+    """Let a run go on with a larger ``annotate.max_tokens``: it is no other recipe, only fewer answers are cut off."""
+    if not (out / MANIFEST).exists():
+        return
+    manifest = read_json(out / MANIFEST, "an artifact's manifest")
+    kept = manifest.get("recipe") if isinstance(manifest, dict) else None
+    if not isinstance(kept, dict) or not isinstance(kept.get("annotate"), dict):
+        return
+    before, now = kept["annotate"].get("max_tokens"), made_by["annotate"]["max_tokens"]
+    raised = {**kept, "annotate": {**kept["annotate"], "max_tokens": now}}
+    if isinstance(before, int) and before < now and raised == json.loads(json.dumps(made_by)):
+        write_json(out / MANIFEST, {**manifest, "recipe": raised})
+        say(f"annotate: annotate.max_tokens is {now} from here on, {before} before")
+
+
 def _reopened(out: Path, retry_dead: bool) -> bool:
     """Declare a finished artifact unfinished when it has dead letters that shall be asked again."""
-    if not retry_dead or not (out / DEAD_LETTERS).exists():
+    if not retry_dead or not ((out / DEAD_LETTERS).exists() or empty_answers(out)):
         return False
     manifest = read_json(out / MANIFEST, "an artifact's manifest")
     write_json(out / MANIFEST, {**manifest, "complete": False})
@@ -225,11 +243,27 @@ def _simulated(section: Annotate) -> LocalTeacher:
 def _ask_here(
     teacher: LocalTeacher, at_once: int, asks: Iterator[Ask], book: AnswerBook, advance: Advance
 ) -> None:
-    """Ask a teacher in this process, some questions at a time."""
+    """Ask a teacher in this process, some questions at a time.
+
+    Raises:
+        WorkError: the first questions all came back without an answer.
+    """
+    textless = 0
     while some := list(islice(asks, at_once)):
         for ask, answer in zip(some, teacher(some), strict=True):
-            book.keep(ask, answer)
+            why = is_no_answer(answer.text, answer.finish_reason, report=ask.question == REPORT)
+            if why:
+                trouble = trouble_without_text(why, {}, answer.finish_reason, max_tokens=None)
+                book.bury(ask, trouble.reason, 1)
+                textless += 1
+            else:
+                book.keep(ask, answer)
             advance()
+            if textless >= EMPTY_RUN and not book.answers:
+                raise WorkError(
+                    f"the first {textless} questions came back without an answer, the last one: {trouble.reason}; "
+                    "when that is mended, run with --resume --retry-dead"
+                )
 
 
 def _ask_endpoint(

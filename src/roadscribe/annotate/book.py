@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roadscribe.annotate.questions import Ask, Plan, answer_key
+from roadscribe.answers.endings import ending_of
 from roadscribe.artifacts import KeyedLog, write_text
 from roadscribe.clip import Clip
 
@@ -34,6 +35,19 @@ class TeacherAnswer:
     """Simulated teacher only: the mistakes in it."""
 
 
+def _holds_no_answer(record: dict[str, Any]) -> bool:
+    text = record.get("text")
+    return not (isinstance(text, str) and text.strip()) or ending_of(record.get("finish_reason")) == "failed"
+
+
+def empty_answers(out: Path) -> bool:
+    """Whether a raw artifact holds records without an answer, as an earlier version kept them."""
+    if not (out / ANSWERS).exists():
+        return False
+    with KeyedLog(out / ANSWERS) as log:
+        return any(map(_holds_no_answer, log.records.values()))
+
+
 class AnswerBook:
     """The answers and dead letters of one raw artifact, open for appending."""
 
@@ -48,22 +62,25 @@ class AnswerBook:
         self._answers = KeyedLog(out / ANSWERS)
         self._dead_path = out / DEAD_LETTERS
         self._dead = KeyedLog(self._dead_path) if self._dead_path.exists() else None
-        self._retry = set(self.dead_letters) if retry_dead else set()
+        self._empty = {key for key, record in self._answers.records.items() if _holds_no_answer(record)}
+        """Records without an answer that an earlier version kept as answers."""
+        self._retry = {*self.dead_letters, *self._empty} if retry_dead else set()
 
     @property
     def answers(self) -> dict[str, dict[str, Any]]:
         """The answers by key."""
-        return self._answers.records
+        records = self._answers.records
+        return {key: records[key] for key in records if key not in self._empty} if self._empty else records
 
     @property
     def dead_letters(self) -> dict[str, dict[str, Any]]:
         """What was given up on, by key."""
         dead = self._dead.records if self._dead else {}
-        return {key: record for key, record in dead.items() if key not in self._answers}
+        return {key: record for key, record in dead.items() if key not in self.answers}
 
     def settled(self, key: str) -> bool:
         """Whether a key needs no asking."""
-        if key in self._answers:
+        if key in self._answers and key not in self._retry:
             return True
         return self._dead is not None and key in self._dead and key not in self._retry
 
@@ -86,6 +103,7 @@ class AnswerBook:
 
     def keep(self, ask: Ask, answer: TeacherAnswer) -> None:
         """Add an answer, durably."""
+        self._empty.discard(ask.key)
         self._answers.append(
             ask.key,
             **self._about(ask),
@@ -114,7 +132,7 @@ class AnswerBook:
 
     def totals(self) -> dict[str, int]:
         """How many answers, how many of them were cut off, how many dead letters."""
-        cut_off = sum(record["finish_reason"] == "length" for record in self.answers.values())
+        cut_off = sum(ending_of(record.get("finish_reason")) != "whole" for record in self.answers.values())
         return {"answers": len(self.answers), "cut_off": cut_off, "dead_letters": len(self.dead_letters)}
 
     def close(self) -> None:

@@ -19,8 +19,9 @@ import openai
 from roadscribe.annotate.address import Address
 from roadscribe.annotate.book import TeacherAnswer
 from roadscribe.annotate.budget import Tokens, upper_bound
+from roadscribe.annotate.no_text import is_no_answer, trouble_without_text
 from roadscribe.annotate.questions import REPORT, Ask
-from roadscribe.annotate.trouble import Trouble, error_of, shorten, trouble_of_status
+from roadscribe.annotate.trouble import AGAIN, Trouble, error_of, shorten, trouble_of_status
 from roadscribe.recipe import Annotate
 from roadscribe.report import report_json_schema
 
@@ -113,7 +114,9 @@ class Endpoint:
             )
             raise trouble from error
         try:
-            return answer_of(response.text)
+            return answer_of(
+                response.text, report=ask.question == REPORT, max_tokens=self._section.max_tokens
+            )
         except Trouble as trouble:
             trouble.reason = self._without_key(trouble.reason)
             raise
@@ -157,11 +160,16 @@ def request_of(ask: Ask, section: Annotate, model: str) -> dict[str, Any]:
     return body
 
 
-def answer_of(body: str) -> TeacherAnswer:
+def answer_of(body: str, *, report: bool = True, max_tokens: int | None = None) -> TeacherAnswer:
     """The answer in a chat completion's JSON.
 
+    Args:
+        body: the response's text.
+        report: whether the driving report was asked for.
+        max_tokens: the limit that was sent, for advice where it ended the answer.
+
     Raises:
-        Trouble: it is no such JSON; the request may be tried again.
+        Trouble: it is no such JSON, or it holds no answer; its reason says what came instead.
     """
     try:
         found = json.loads(body)
@@ -170,29 +178,51 @@ def answer_of(body: str) -> TeacherAnswer:
         raise Trouble("malformed response", reason, again=True, billed=True) from error
     try:
         choice = found["choices"][0]
-        text = _text_of(choice["message"])
-        finish_reason = choice.get("finish_reason") or "stop"
+        usage = _usage_of(found.get("usage"))
+        if choice.get("error") or found.get("error"):
+            raise _error_in_choice(choice.get("error") or found["error"], usage)
+        message = choice["message"]
+        text = _text_of(message)
+        finish_reason = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        _, message = error_of(body)
-        reason = f"the response holds no answer: {message}"
+        _, told = error_of(body)
+        reason = f"the response holds no answer: {told}"
         raise Trouble("malformed response", reason, again=True, billed=True) from error
+    if why := is_no_answer(text, finish_reason, report=report):
+        raise trouble_without_text(why, message, finish_reason, max_tokens=max_tokens, usage=usage)
     model = found.get("model")
     return TeacherAnswer(
         text=_storable(text),
-        finish_reason=_storable(str(finish_reason))[:100],
-        usage=_usage_of(found.get("usage")),
+        finish_reason="stop" if finish_reason in (None, "") else _storable(str(finish_reason))[:100],
+        usage=usage,
         model=_storable(model)[:400] if isinstance(model, str) else None,
     )
 
 
+def _error_in_choice(error: Any, usage: dict[str, int] | None) -> Trouble:
+    """An error that stands in a response of status 200, as gateways report a model that failed under way.
+
+    Its code is an HTTP status; the request is tried again where that status would be.
+    """
+    about = error if isinstance(error, dict) else {"message": str(error)}
+    code = about.get("code")
+    status = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isdigit()) else None
+    again = status is None or status in AGAIN or status >= 500
+    _, told = error_of(json.dumps({"error": about}))
+    label = f" {status}" if status is not None else ""
+    reason = f"no answer: the model failed under way{label}: {told}"
+    return Trouble("failed answer", reason, again=again, billed=True, usage=usage, textless=True)
+
+
 def _text_of(message: dict[str, Any]) -> str:
-    """What a message says: its content, whole or in parts, or the refusal that stands in its place."""
+    """What a message says: its content, whole or in parts, without parts that hold reasoning or a refusal."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(part.get("text") or "" for part in content)
-    if not content:
-        # Nothing at all is an answer, too: a limit of tokens may end before the first word is out.
-        content = message.get("refusal") or ""
+        content = "".join(
+            part.get("text") or "" for part in content if part.get("type", "text") in ("text", "output_text")
+        )
+    if content is None:
+        return ""
     if not isinstance(content, str):
         raise TypeError(f"content of type {type(content).__name__}")
     return content

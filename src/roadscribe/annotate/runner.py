@@ -19,9 +19,10 @@ from types import FrameType
 from typing import Any
 
 from roadscribe.annotate.address import Address
-from roadscribe.annotate.book import AnswerBook, TeacherAnswer
+from roadscribe.annotate.book import AnswerBook
 from roadscribe.annotate.budget import Budget, Tokens
 from roadscribe.annotate.endpoint import Endpoint
+from roadscribe.annotate.no_text import EMPTY_RUN
 from roadscribe.annotate.questions import Ask
 from roadscribe.annotate.trouble import Trouble, pause
 from roadscribe.errors import WorkError
@@ -81,6 +82,7 @@ class _Run:
         self._rng = random.Random()
         self._said: set[tuple[str, str]] = set()
         self._deaths_in_a_row = 0
+        self._textless_in_a_row = 0
         self._under_way = 0
         self._reason: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -174,7 +176,7 @@ class _Run:
                     return
                 await self._wait(trouble, attempt)
             else:
-                self._deaths_in_a_row = 0
+                self._deaths_in_a_row = self._textless_in_a_row = 0
                 self._advance(1)
                 return
 
@@ -204,10 +206,10 @@ class _Run:
             answer = await self._endpoint.ask(ask)
             # The answer first: a run that is killed between the two has it, and counts it at its upper bound.
             self._book.keep(ask, answer)
-            self._budget.end(number, "answered", time.monotonic() - begun, _tokens(answer))
+            self._budget.end(number, "answered", time.monotonic() - begun, _tokens(answer.usage))
         except Trouble as trouble:
             spent_s = time.monotonic() - begun
-            self._budget.end(number, trouble.label, spent_s, None, billed=trouble.billed)
+            self._budget.end(number, trouble.label, spent_s, _tokens(trouble.usage), billed=trouble.billed)
             raise
         finally:
             self._under_way -= 1
@@ -219,6 +221,15 @@ class _Run:
         self._say_once(trouble, "given up on" if requests == 1 else f"given up on after {requests} requests")
         self._advance(1)
         self._deaths_in_a_row += 1
+        self._textless_in_a_row = self._textless_in_a_row + 1 if trouble.textless else 0
+        if self._textless_in_a_row >= EMPTY_RUN and not self._book.answers:
+            self._stop(
+                WorkError(
+                    f"the first {self._textless_in_a_row} questions came back without an answer, the last one: "
+                    f"{trouble.reason}; when that is mended, run with --resume --retry-dead"
+                )
+            )
+            return
         if self._deaths_in_a_row >= self._section.give_up_after:
             self._stop(
                 WorkError(
@@ -253,9 +264,9 @@ class _Run:
             say(f"annotate: {what}: {trouble.reason}")
 
 
-def _tokens(answer: TeacherAnswer) -> Tokens | None:
-    """An answer's tokens, where the teacher counted both kinds."""
-    usage = answer.usage or {}
+def _tokens(counted: dict[str, int] | None) -> Tokens | None:
+    """The tokens of a response, where the teacher counted both kinds."""
+    usage = counted or {}
     if "prompt_tokens" not in usage or "completion_tokens" not in usage:
         return None
     return Tokens(usage["prompt_tokens"], usage["completion_tokens"])

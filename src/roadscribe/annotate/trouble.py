@@ -39,6 +39,8 @@ class Trouble(Exception):
         wait_s: float | None = None,
         billed: bool = False,
         ends_run: RoadscribeError | None = None,
+        usage: dict[str, int] | None = None,
+        textless: bool = False,
     ) -> None:
         """
         Args:
@@ -48,10 +50,13 @@ class Trouble(Exception):
             wait_s: how long the teacher asks to wait before that, in seconds.
             billed: whether the teacher may have done the work, so that the budget must count it.
             ends_run: why no other question would fare better.
+            usage: the tokens that the teacher counted, where a response came.
+            textless: whether a response came that holds no answer.
         """
         super().__init__(reason)
         self.label, self.reason, self.again, self.wait_s = label, reason, again, wait_s
         self.billed, self.ends_run = billed, ends_run
+        self.usage, self.textless = usage, textless
 
 
 def trouble_of_status(
