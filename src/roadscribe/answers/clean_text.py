@@ -64,16 +64,19 @@ def clean_free_text(text: str) -> Cleaned:
 def clean_question(text: str) -> Cleaned:
     """A question without control tokens, roles and places for pictures; it has a problem where nothing is left."""
     cut = cut_into_pieces(tidied(text))
-    if not cut.markers:
+    if not cut.markers and not _leftovers(text):
         return Cleaned(text)
     words = "".join(piece.text for piece in cut.pieces) + cut.other_turns
     plain = without_control_tokens(words).strip()
     problem = ""
     if any(piece.kind not in ("text", "behind", "stray") for piece in cut.pieces) or _leftovers(plain):
-        problem = f"the question holds markers that are not understood: {_listed(cut.markers)}"
+        problem = (
+            f"the question holds markers that are not understood: {_listed(cut.markers or _leftovers(text))}"
+        )
     elif not has_words(plain):
         problem = "the question holds nothing beside its markers"
-    return Cleaned(plain, (_marker_finding(cut.markers, "the question"),), problem)
+    found = cut.markers or _leftovers(text)
+    return Cleaned(plain, (_marker_finding(found, "the question"),), problem)
 
 
 def _letters(text: str) -> int:

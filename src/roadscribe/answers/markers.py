@@ -204,7 +204,7 @@ REASONING_HEADING = re.compile(
 
 _TAG_LIKE = re.compile(
     rf"<[|｜][^<>\n]{{0,60}}[|｜]>|<[|｜]{_NAME}>|<{_NAME}[|｜]>|</?(?P<tag>{_NAME}){_ATTRIBUTES}\s{{0,4}}/?>|"
-    r"\[/[^\W\d_][\w -]{0,40}\]|◁[^◁▷\n]{0,40}▷|<!--|-->|\[(?:INST|THINK|TOOL_CALLS)\]"
+    r"<[|｜]|[|｜]>|\[/[^\W\d_][\w -]{0,40}\]|◁[^◁▷\n]{0,40}▷|<!--|-->|\[(?:INST|THINK|TOOL_CALLS)\]"
 )
 
 

@@ -49,8 +49,8 @@ HTML_NAMES = frozenset(
 """Elements of HTML that lay out text; a tag of one of them marks no reasoning."""
 
 _NAMES = "|".join(sorted(HTML_NAMES, key=len, reverse=True))
-_ATTRIBUTES = r"(?:\s[^<>\n]{0,80})?/?"
-_IN_USE = re.compile(rf"</(?:{_NAMES})\s{{0,4}}>|<(?:br|hr|p|li)\s{{0,4}}/?>", re.IGNORECASE)
+_ATTRIBUTES = r"(?:\s[^<>\n]{0,80}=[^<>\n]{0,120})?\s{0,4}/?"
+_IN_USE = re.compile(rf"</?(?:{_NAMES}){_ATTRIBUTES}>", re.IGNORECASE)
 _HTML = (
     (re.compile(rf"<h([1-6]){_ATTRIBUTES}>", re.IGNORECASE), lambda tag: "\n" + "#" * int(tag[1]) + " "),
     (re.compile(rf"<li{_ATTRIBUTES}>", re.IGNORECASE), lambda tag: "\n- "),
