@@ -322,6 +322,8 @@ def _report(
     body = read[chosen].text
     if chosen in inner:
         problem, findings = problem or inner[chosen].problem, [*findings, *inner[chosen].findings]
+    if any(run.kind == "reasoning" and not run.closed and has_words(run.text) for run in runs[chosen + 1 :]):
+        problem = problem or "the text ends inside its reasoning"
     later = [piece for piece in runs[chosen + 1 :] if piece.kind in ("text", "answer", "heading", "behind")]
     if any(has_parts(piece.text) for piece in later if piece.kind != "heading"):
         # It goes on, perhaps with a correction: the reader of the parameters decides.

@@ -113,11 +113,11 @@ def judge(answer: RawAnswer, now: Now) -> Row:
         return _own_answer(row, answer, answer.question)
     parsed = parse_answer(answer.text, whole=ending_of(answer.finish_reason) == "whole")
     row.findings.extend(parsed.findings)
+    if (problem := unclear.check(parsed.problem)) is not None:
+        return _out(row, unclear.id, problem, answer.text[:400])
     cut = _checked(row, replace(answer, text=parsed.text))
     if row.quarantine is not None:
         return row
-    if (problem := unclear.check(parsed.problem)) is not None:
-        return _out(row, unclear.id, problem if cut is None else f"{problem}; {cut.message}")
     row.raw_values = parsed.raw_values
     row.report = parsed.report()
     if row.report is None:
