@@ -77,7 +77,8 @@ class Annotate(_Section):
     """At most so many questions a video, over all its clips; what is left out is listed in left_out.jsonl."""
 
     max_tokens: int = Field(default=1024, ge=16, le=131_072)
-    """New tokens an answer; one that needs more is cut off, kept as it is and marked `length`."""
+    """New tokens an answer; one that needs more is cut off, kept as it is and marked `length`. A run may be resumed
+    with more of them."""
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """Endpoint only: what the endpoint calls that limit; OpenAI's newer models want the second."""
     temperature: float | None = Field(default=None, ge=0, le=2)

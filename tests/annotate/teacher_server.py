@@ -55,6 +55,8 @@ class TeacherServer:
     usage: dict[str, int] | None = field(
         default_factory=lambda: {"prompt_tokens": 1000, "completion_tokens": 100}
     )
+    choices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Outcome -> the choice in its response, for behaviours of a test's own."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     """(name in the first frame, question) of every request, in order."""
     outcomes: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -151,6 +153,9 @@ class TeacherServer:
                 "usage": self.usage,
             }
         )
+        own = json.dumps(
+            {"model": body["model"], "choices": [self.choices.get(outcome)], "usage": self.usage}
+        )
         error = json.dumps({"error": {"message": f"this is {outcome}", "code": None}})
         now = format_datetime(datetime.now(UTC), usegmt=True)
         status, extra, text = {
@@ -168,6 +173,7 @@ class TeacherServer:
             "redirect": (307, "Location: http://127.0.0.1:9/v1/chat/completions\r\n", ""),
             "packed": (200, "Content-Encoding: gzip\r\n", whole),
             "huge": (200, "", whole + " " * (9 * 2**20)),
+            **dict.fromkeys(self.choices, (200, "", own)),
         }.get(outcome) or (int(outcome), "", error)
         missing = 10 if outcome == "truncated" else 0
         head = f"HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\n{extra}"
