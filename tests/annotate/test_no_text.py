@@ -47,7 +47,7 @@ def body(one: dict[str, Any], **more: Any) -> str:
         (choice([{"type": "thinking", "thinking": [{"text": "hm"}]}]), "parts of kind thinking", False),
         (choice([{"type": "reasoning", "text": "hm"}]), "parts of kind reasoning", False),
         (choice(""), "it holds no text", False),
-        (choice(" \n<|im_end|>"), "no text beside its markers", False),
+        (choice(" \n<|im_end|>"), "beside its markers", False),
         (choice("<think>\nThe road", "length"), "ends inside its reasoning", False),
         (choice("[THINK]The road", "stop"), "ends inside its reasoning", False),
         (choice("Thinking...\nThe road", "MAX_TOKENS"), "raise annotate.max_tokens", False),

@@ -130,6 +130,7 @@ def _chosen(cut: Pieces, findings: list[Finding], depth: int) -> Cleaned:
             findings.append(_reasoning(spoken, "what stands beside the marked answer is left out"))
         return inner
     current, earlier, unfinished = "", [], ""
+    follows = _what_follows(cut.pieces)
     for at, piece in enumerate(cut.pieces):
         if piece.kind in ("text", "section"):
             current += piece.text
@@ -144,12 +145,13 @@ def _chosen(cut: Pieces, findings: list[Finding], depth: int) -> Cleaned:
                 return Cleaned(current, problem="the text goes on behind the end of its turn")
             current = piece.text if has_words(piece.text) else current
         elif piece.kind == "pair":
-            rest = "".join(later.text for later in cut.pieces[at + 1 :])
+            rest, words_follow = follows[at]
             verdict = _of_pair(piece, current, rest)
             if verdict:
-                return Cleaned(current + piece.text + rest, problem=verdict)
+                after = "".join(later.text for later in cut.pieces[at + 1 :])
+                return Cleaned(current + piece.text + after, problem=verdict)
             earlier += [part for part in (current, piece.text) if has_words(part)]
-            current = "" if has_words(rest) else _inside(piece.text, findings, depth).text
+            current = "" if words_follow else _inside(piece.text, findings, depth).text
             if current:
                 earlier.pop()
         elif piece.kind == "heading" and not has_words(current):
@@ -160,12 +162,7 @@ def _chosen(cut: Pieces, findings: list[Finding], depth: int) -> Cleaned:
             ]
             before, current = current, ""
             unfinished = _why_unfinished(piece)
-            if (
-                piece.kind == "reasoning"
-                and piece.closed
-                and not _words_follow(cut, at)
-                and has_words(before)
-            ):
+            if piece.kind == "reasoning" and piece.closed and not follows[at][1] and has_words(before):
                 current = before
                 earlier.remove(before)
     if not has_words(current) and (unfinished or earlier):
@@ -179,8 +176,16 @@ def _chosen(cut: Pieces, findings: list[Finding], depth: int) -> Cleaned:
     return Cleaned(current)
 
 
-def _words_follow(cut: Pieces, at: int) -> bool:
-    return any(has_words(piece.text) for piece in cut.pieces[at + 1 :])
+def _what_follows(pieces: tuple[Piece, ...]) -> list[tuple[str, bool]]:
+    """For each piece the beginning of what stands behind it, and whether any word does."""
+    follows: list[tuple[str, bool]] = []
+    head, words = "", False
+    for piece in reversed(pieces):
+        follows.append((head, words))
+        if piece.text.strip(" \t"):
+            head = piece.text.lstrip(" \t")[:1]
+        words = words or has_words(piece.text)
+    return follows[::-1]
 
 
 def _inside(text: str, findings: list[Finding], depth: int) -> Cleaned:
@@ -193,7 +198,7 @@ def _of_pair(piece: Piece, before: str, rest: str) -> str:
     """Why a pair of markers with an unknown name is not understood; "" where its place says what it is."""
     if not has_words(piece.text):
         return ""
-    tail, head = before.rstrip(" \t"), rest.lstrip(" \t")
+    tail, head = before[-100:].rstrip(" \t"), rest
     inline = bool(tail) and tail[-1] not in ".!?:\n"
     goes_on = bool(head) and (head[0].islower() or head[0] in ",;.")
     if inline or goes_on:

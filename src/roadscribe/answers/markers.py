@@ -160,7 +160,7 @@ _ATTRIBUTES = r"(?:\s+[\w:-]{1,40}\s*=\s*(?:\"[^\"<>\n]{0,200}\"|'[^'<>\n]{0,200
 _REASONING_FENCE = r"think(?:ing)?|thoughts?|reasoning|scratchpad|analysis|draft|plan|cot"
 _MARKER = re.compile(
     rf"""
-    (?P<comment><!--.{{0,20000}}?(?:-->|\Z))
+    (?P<comment><!--) | (?P<comment_end>-->)
   | (?P<channel><\|channel\|>(?P<channel_name>[^<]{{0,80}})(?:<\|constrain\|>[^<]{{0,40}})?<\|message\|>)
   | (?P<unused><unused\d{{1,4}}>)(?P<unused_thought>\s{{0,4}}thought\b)?
   | (?P<role><[|｜](?:im_start|start|start_header_id|turn|role_start|im_user|im_assistant|im_system)[|｜]?>\s{{0,4}}
@@ -204,7 +204,7 @@ REASONING_HEADING = re.compile(
 
 _TAG_LIKE = re.compile(
     rf"<[|｜][^<>\n]{{0,60}}[|｜]>|<[|｜]{_NAME}>|<{_NAME}[|｜]>|</?(?P<tag>{_NAME}){_ATTRIBUTES}\s{{0,4}}/?>|"
-    r"<[|｜]|[|｜]>|\[/[^\W\d_][\w -]{0,40}\]|◁[^◁▷\n]{0,40}▷|<!--|-->|\[(?:INST|THINK|TOOL_CALLS)\]"
+    r"<[|｜]|[|｜]>|\[/[^\W\d_][\w -]{0,40}\]|◁[^◁▷\n]{0,40}▷|<!--|\[(?:INST|THINK|TOOL_CALLS)\]"
 )
 
 
@@ -232,7 +232,7 @@ _END = re.compile(r"^(?:end|stop)(?: of)? | end$")
 class Marker:
     start: int
     end: int
-    role: Literal["open", "close", "either", "end", "noise", "turn", "fence", "drop", "heading"]
+    role: Literal["open", "close", "either", "end", "noise", "turn", "fence", "heading"]
     name: str
     form: str
     spelling: str
@@ -243,13 +243,14 @@ def _markers(text: str) -> Iterator[Marker]:
     for match in _MARKER.finditer(text):
         where = (match.start(), match.end())
         spelling = match[0] if len(match[0]) <= 60 else f"{match[0][:57]}..."
-        if match["comment"]:
-            yield Marker(*where, "drop", "comment" if match[0].endswith("-->") else "", "comment", spelling)
+        if match["comment"] or match["comment_end"]:
+            role: Literal["open", "close"] = "open" if match["comment"] else "close"
+            yield Marker(*where, role, "comment", "comment", spelling)
         elif match["channel"]:
             name = plain_name((match["channel_name"] or "").split(" ")[0])
             yield Marker(*where, "open", name or "channel", "channel", spelling)
         elif match["unused"]:
-            role: Literal["open", "close"] = "open" if match["unused_thought"] else "close"
+            role = "open" if match["unused_thought"] else "close"
             yield Marker(*where, role, "thought", "unused", spelling)
         elif match["role"]:
             name = plain_name(match["role_name"] or match["turn_name"] or "")

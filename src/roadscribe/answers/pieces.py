@@ -54,7 +54,7 @@ class Pieces:
 
 
 _MAX_NESTED_SECTIONS = 3
-_WEAK_FORMS = ("square", "other", "curly")
+_WEAK_FORMS = ("square", "other", "curly", "comment")
 """Brackets that stand in ordinary text, too: one without its partner is text."""
 
 
@@ -115,8 +115,8 @@ class _Cutter:
         """Whether brackets are ordinary text: without a partner, and of no name that tells."""
         if marker.form not in _WEAK_FORMS or index in self._partners or index in self._partnered:
             return False
-        if marker.role == "close":
-            return "/" not in marker.spelling
+        if marker.role == "close" or marker.form == "comment":
+            return marker.role == "close" and "/" not in marker.spelling
         return not (marker.form == "square" and (marker.name in REASONING | {"tool calls"}))
 
     def _add(self, kind: Kind, text: str, name: str = "", *, closed: bool = True) -> None:
@@ -136,8 +136,6 @@ class _Cutter:
             self._behind = True
         elif marker.role == "heading":
             self._add("heading", marker.spelling)
-        elif marker.role == "drop":
-            self._add("reasoning", marker.spelling, "comment", closed=bool(marker.name))
         elif marker.role == "fence":
             return self._fence(marker)
         elif marker.role == "open":
@@ -224,7 +222,7 @@ def _kind_of(marker: Marker) -> Kind:
     name = marker.name
     if marker.form == "channel" and name not in REASONING and name not in ANSWER:
         return "pair"
-    if name in REASONING or "reason" in name or "think" in name.split():
+    if name in REASONING or marker.form == "comment" or "reason" in name or "think" in name.split():
         return "reasoning"
     if name in ANSWER:
         return "answer"
