@@ -189,7 +189,8 @@ class _Seen:
             if value is not None:
                 self.counts[parameter][value] += 1
                 self.written[parameter, value][json.dumps(row.raw_values.get(parameter))] += 1
-            if parameter in row.confirmed and after is not None:
+            grade = row.confirmed.get(parameter)
+            if grade is not None and grade.may_fix and after is not None:
                 self.measured[parameter].append(after)
 
     def collapses(self) -> dict[tuple[str, int], Collapse]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +21,16 @@ from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
-from roadscribe.curate.rules.evidence import EVIDENCE_RULES
+from roadscribe.curate.rules.evidence import EVIDENCE_RULES, supported_by
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
-from roadscribe.curate.rules.rule import null_of
+from roadscribe.curate.rules.rule import null_of, require_allowed
 from roadscribe.report import (
     MAX_RISK_CHARS,
     MAX_SCENE_CHARS,
     DrivingParameters,
     DrivingReport,
     Finding,
+    Grade,
 )
 from roadscribe.report_text import parse_answer
 
@@ -48,8 +49,8 @@ class Row:
     findings: list[Finding] = field(default_factory=list)
     quarantine: Finding | None = None
     """Why the row is kept out; None while it is in."""
-    confirmed: frozenset[str] = frozenset()
-    """Parameters that evidence was there for, whether it agreed or corrected."""
+    confirmed: Mapping[str, Grade] = field(default_factory=dict)
+    """Parameters whose value evidence supports, whether it agreed or corrected, and the grade of that evidence."""
     raw_values: Mapping[str, Any] = field(default_factory=dict)
     """The parameters as the teacher wrote them."""
     read_values: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +67,7 @@ class Row:
                 "report": self.report.model_dump(mode="json") if self.report else None,
                 "findings": [finding.model_dump(mode="json") for finding in self.findings],
                 "quarantine": self.quarantine.model_dump(mode="json") if self.quarantine else None,
-                "confirmed": sorted(self.confirmed),
+                "confirmed": dict(self.confirmed),
                 "raw_values": dict(self.raw_values),
                 "read_values": dict(self.read_values),
             },
@@ -85,7 +86,7 @@ class Row:
             report=DrivingReport.model_validate(fields["report"]) if fields["report"] else None,
             findings=[Finding.model_validate(finding) for finding in fields["findings"]],
             quarantine=Finding.model_validate(fields["quarantine"]) if fields["quarantine"] else None,
-            confirmed=frozenset(fields["confirmed"]),
+            confirmed={name: Grade(grade) for name, grade in fields["confirmed"].items()},
             raw_values=fields["raw_values"],
             read_values=fields["read_values"],
         )
@@ -129,24 +130,21 @@ def judge(answer: RawAnswer, now: Now) -> Row:
         row.findings.remove(cut)
         return _out(row, cut.rule, f"{problem}; {cut.message}")
     row.read_values = row.report.driving_parameters.model_dump()
-    row.confirmed = frozenset(_confirmable(now))
     parameters = row.report.driving_parameters
     for rule in EVIDENCE_RULES:
         if (finding := rule.check(parameters, now)) is not None:
             parameters = _changed(parameters, finding)
             row.findings.append(finding)
+    row.confirmed = supported_by(parameters, now)
     row.report = row.report.model_copy(update={"driving_parameters": parameters})
     return row
 
 
-def _confirmable(now: Now) -> Iterable[str]:
-    if now.speed_kmh is not None:
-        yield "ego_vehicle_speed"
-    if now.boxes_known:
-        yield "closest_vehicle_distance"
-
-
 def _changed(parameters: DrivingParameters, finding: Finding) -> DrivingParameters:
+    """The parameters after a finding; raises ValueError where its evidence does not allow the change."""
+    require_allowed(finding)
+    if finding.parameter is None or finding.before == finding.after:
+        return parameters
     values = parameters.model_dump()
     values[str(finding.parameter)] = finding.after
     return DrivingParameters.model_validate(values)
@@ -173,8 +171,9 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
         )
         parameters = _changed(parameters, finding)
         row.findings.append(finding)
+    said = " ".join((report.scene_description, *report.risk_assessment))
     for rule in CONSISTENCY_RULES:
-        if (finding_or_none := rule.check(parameters, now)) is not None:
+        if (finding_or_none := rule.check(parameters, now, said)) is not None:
             parameters = _changed(parameters, finding_or_none)
             row.findings.append(finding_or_none)
     scene = mend_paragraph(report.scene_description, parameters, now, row.findings)
