@@ -14,18 +14,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from roadscribe.answers.prose import cut_at_sentence, sentences
+from roadscribe.answers.limits import fit_text, is_overall_risk
+from roadscribe.answers.prose import sentences
 from roadscribe.curate.now import Now
 from roadscribe.curate.own import mended_answer, whole_sentences
 from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
-from roadscribe.curate.rules.evidence import EVIDENCE_RULES, supported_by
+from roadscribe.curate.rules.evidence import EVIDENCE_RULES, light_of_several, supported_by
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import null_of, require_allowed
 from roadscribe.report import (
     MAX_RISK_CHARS,
+    MAX_RISK_POINTS,
     MAX_SCENE_CHARS,
     DrivingParameters,
     DrivingReport,
@@ -131,6 +133,11 @@ def judge(answer: RawAnswer, now: Now) -> Row:
         return _out(row, cut.rule, f"{problem}; {cut.message}")
     row.read_values = row.report.driving_parameters.model_dump()
     parameters = row.report.driving_parameters
+    if any(finding.rule == "conflict.traffic_light_state" for finding in row.findings):
+        written = json.dumps(row.raw_values.get("traffic_light_state"), ensure_ascii=False)
+        if (finding := light_of_several.check(parameters, now, written)) is not None:
+            parameters = _changed(parameters, finding)
+            row.findings.append(finding)
     for rule in EVIDENCE_RULES:
         if (finding := rule.check(parameters, now)) is not None:
             parameters = _changed(parameters, finding)
@@ -193,17 +200,31 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
                 message="no point of the risk assessment agrees with the parameters",
             )
         )
+    kept = _with_overall_risk(kept, report, parameters, row.findings)
     row.report = DrivingReport(
         scene_description=scene, driving_parameters=parameters, risk_assessment=tuple(kept)
     )
     return row
 
 
+def _with_overall_risk(
+    points: list[str], before: DrivingReport, parameters: DrivingParameters, findings: list[Finding]
+) -> list[str]:
+    """The points with a statement of the overall risk, where the answer had one and the rules dropped it."""
+    lost = [point for point in before.risk_assessment if is_overall_risk(point)]
+    if not lost or any(map(is_overall_risk, points)):
+        return points
+    said = f"The overall risk is {parameters.risk_factor}."
+    message = "the overall risk is said again without the reasons that do not agree with the parameters"
+    findings.append(Finding(rule="form.overall_risk", before=lost[-1], after=said, message=message))
+    return [*points[: MAX_RISK_POINTS - 1], said]
+
+
 def _fitted(text: str, max_chars: int, findings: list[Finding]) -> str:
     """Mended prose within its bound again: "60 mph" is shorter than "97 km/h"."""
-    kept, left_out = cut_at_sentence(text, max_chars)
+    kept, left_out = fit_text(text, max_chars)
     if left_out:
-        message = f"mending made it longer than {max_chars} characters; its last sentences are left out"
+        message = f"mending made it longer than {max_chars} characters; whole sentences are left out"
         findings.append(Finding(rule="form.length", before=left_out, after=kept or None, message=message))
     return kept
 

@@ -8,6 +8,7 @@ not say (None) contradicts nothing. Evidence that was estimated or detected take
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from roadscribe.clip import Box
@@ -100,6 +101,34 @@ def light_colour(report: DrivingParameters, now: Now) -> Finding | None:
         f"{claimed} claimed, labelled: {seen}",
         f"lights: {seen}",
         grade,
+    )
+
+
+@rule(
+    reason="Who names several lights has seen one; where they all show one colour, nothing is left open.",
+    source="labelled traffic light colours, each light's colour labelled, all of one colour that the answer names",
+    severity="warning",
+    action="fix",
+    parameters=("traffic_light_state",),
+)
+def light_of_several(report: DrivingParameters, now: Now, written: str) -> Finding | None:
+    """Of several lights named with different colours, the labels tell which colour is shown. It runs first, and only
+    where the answer's value named several colours (``written`` is the value as it was written)."""
+    colours, some_not_said = labelled_lights(now)
+    if report.traffic_light_state != "unknown" or some_not_said or len(colours) != 1:
+        return None
+    (colour,) = colours
+    if not now.labels_grade.may_fix or not re.search(rf"\b{colour}\b", written.lower()):
+        return None
+    message = f"several lights named, the labels show {colour} only"
+    return corrected(
+        "light_of_several",
+        report,
+        "traffic_light_state",
+        colour,
+        message,
+        f"lights: {colour}",
+        now.labels_grade,
     )
 
 
