@@ -433,6 +433,7 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("Reduced due to rain", "moderate", "vocabulary"),
         ("moderate to good", "moderate", "range"),
         ("poor to good", "unknown", "conflict"),
+        ("good, but slightly reduced", "moderate", "vocabulary"),
         ("good or moderate", "unknown", "conflict"),
         ("fair to good", "moderate", "range"),
         ("reduced", "moderate", "vocabulary"),
@@ -456,6 +457,8 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("heavy traffic jam", "high", "vocabulary"),
         ("moderate, possibly heavy ahead", "unknown", "vocabulary"),
         ("steady", "unknown", "vocabulary"),
+        ("little to no traffic", "low", "vocabulary"),
+        ("moderate; light pedestrian traffic", "moderate", "vocabulary"),
         ("not heavy", "unknown", "vocabulary"),
     ],
     "risk_factor": [

@@ -116,7 +116,7 @@ def test_a_box_that_cannot_be_read_takes_the_others_with_it() -> None:
         "car",
     ):
         read = read_labels(list_record(STEM, [box("car"), broken]), start_ms=None)
-        assert (read.labels[0].boxes, read.labels[0].image_width) == ((), None)
+        assert (read.labels[0].boxes, read.labels[0].image_width) == (None, None)
         assert read.labels[0].weather == "rainy"
         assert "none of the frame's 2 objects is used" in read.notes[0]
 
@@ -124,7 +124,7 @@ def test_a_box_that_cannot_be_read_takes_the_others_with_it() -> None:
 def test_boxes_of_an_image_of_another_size_are_not_used_unless_the_size_stands_there() -> None:
     large = box("car", 1500, 900, 1700, 1000)
     read = read_labels(list_record(STEM, [large]), start_ms=None)
-    assert read.labels[0].boxes == ()
+    assert read.labels[0].boxes is None
     assert "420 pixels out of an image of 1280x720" in read.notes[0]
     for size in ({"width": 1920, "height": 1080}, [1920, 1080]):
         labels = only(list_record(STEM, [large], size=size))

@@ -261,10 +261,10 @@ def read_word(parameter: str, text: str) -> Understood:
     if own.get("strict") and unplaced:
         why = f"names {_listed(named)}, but what {unplaced[0]!r} says about it is not understood"
         return Understood(unknown, f"vocabulary.{parameter}", why)
-    value = _one_of(said, own)
-    if value is None and (level := _level_of_range(parameter, text, named, own)):
+    if level := _level_of_range(parameter, text, named, own):
         why = f"is a range from {named[0]!r} to {named[1]!r} and read as {level!r}"
         return Understood(level, f"range.{parameter}", why)
+    value = _one_of(said, own)
     if value is None:
         return Understood(
             unknown, f"conflict.{parameter}", f"names {_listed(named)} and does not say which one counts"
