@@ -84,8 +84,8 @@ def test_a_long_overall_risk_loses_its_reasons_not_itself() -> None:
     ("text", "clause"),
     [
         ("Overall, the risk is medium due to the", "Overall, the risk is medium."),
-        ("Overall, the risk assessment indicates a medium level of risk", "Overall, the risk assessment indicates a medium level of risk."),
-        ("The risk assessment indicates a low risk factor due to the following factors:", "The risk assessment indicates a low risk factor."),
+        ("Overall, it shows a medium level of risk", "Overall, it shows a medium level of risk."),
+        ("Overall, the risk is low due to the following factors:", "Overall, the risk is low."),
         ("Risk Factor: The overall risk", ""),
         ("Overall, the risk is low to", ""),
         ("The bus ahead may stop due to", ""),
@@ -96,11 +96,17 @@ def test_an_overall_risk_is_taken_out_of_a_text_that_is_cut_off(text: str, claus
 
 
 def test_a_cut_off_last_point_keeps_the_overall_risk_that_it_states() -> None:
-    report = parse_answer(written(["A car is near.", "A bus is near.", "Overall, the risk is low due to the"])).report()
+    report = parse_answer(
+        written(["A car is near.", "A bus is near.", "Overall, the risk is low due to the"])
+    ).report()
     assert report is not None and report.risk_assessment[-1] == "Overall, the risk is low."
 
 
-@given(st.lists(st.sampled_from(["A car is near.", "A bus may stop.", OVERALL, "Overall risk: low."]), max_size=14))
+@given(
+    st.lists(
+        st.sampled_from(["A car is near.", "A bus may stop.", OVERALL, "Overall risk: low."]), max_size=14
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_whatever_the_points_the_limits_hold_and_the_overall_risk_stays(points: list[str]) -> None:
     findings: list[Finding] = []

@@ -106,12 +106,18 @@ def test_rain_and_poor_visibility_only_widen_the_bounds(
     values = {"visibility": visibility, "ego_vehicle_speed": speed, "closest_vehicle_distance": distance}
     dry = risk_bounds(parameters(weather="clear", **values), True)
     low, high = risk_bounds(parameters(weather=weather, **values), True)
-    assert low == dry[0] and LEVELS.index(high) >= LEVELS.index(dry[1]) and LEVELS.index(low) <= LEVELS.index(high)
+    assert (
+        low == dry[0]
+        and LEVELS.index(high) >= LEVELS.index(dry[1])
+        and LEVELS.index(low) <= LEVELS.index(high)
+    )
 
 
 @given(st.sampled_from(LEVELS), st.integers(0, 200), st.sampled_from(["red", "green", "none"]), st.booleans())
 @settings(max_examples=100, deadline=None)
-def test_no_label_is_lowered_without_evidence(claimed: str, speed: int, light_state: str, person: bool) -> None:
+def test_no_label_is_lowered_without_evidence(
+    claimed: str, speed: int, light_state: str, person: bool
+) -> None:
     values = {"ego_vehicle_speed": speed, "traffic_light_state": light_state, "pedestrian_on_road": person}
     finding = risk_against_rule.check(parameters(risk_factor=claimed, **values), Now())
     assert finding is None or finding.after == claimed

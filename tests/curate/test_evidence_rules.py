@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from curate_cases import car_at, light, parameters, person, seen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from curate_cases import car_at, light, parameters, person, seen
 
 from roadscribe.clip import Box, FrameLabels
 from roadscribe.curate.box_distance import place_of
@@ -134,10 +134,14 @@ def test_a_rule_cannot_write_a_value_from_an_estimate(grade: Grade) -> None:
     wrong = ("some_rule", parameters(), "closest_vehicle_distance", 55, "message", "box", grade)
     with pytest.raises(ValueError, match="must not write 55"):
         correction(*wrong)
-    by_hand = Finding(rule="some_rule", parameter="weather", before="clear", after="rainy", message="m", grade=grade)
+    by_hand = Finding(
+        rule="some_rule", parameter="weather", before="clear", after="rainy", message="m", grade=grade
+    )
     with pytest.raises(ValueError, match="must not write 'rainy'"):
         require_allowed(by_hand)
-    taken_out = correction("some_rule", parameters(), "closest_vehicle_distance", None, "message", "box", grade)
+    taken_out = correction(
+        "some_rule", parameters(), "closest_vehicle_distance", None, "message", "box", grade
+    )
     assert taken_out.after is None
 
 
@@ -159,7 +163,9 @@ def test_no_distance_is_written_from_an_assumed_camera_nor_clamped(
     if finding is not None and not camera_known:
         assert finding.after is None
     if finding is not None and finding.after is not None:
-        assert any(abs(place.ahead_m - finding.after) <= 0.5 for box in boxes if (place := place_of(box, now)))
+        assert any(
+            abs(place.ahead_m - finding.after) <= 0.5 for box in boxes if (place := place_of(box, now))
+        )
 
 
 def dashcam(*boxes: Box) -> Now:

@@ -38,8 +38,13 @@ def test_boxes_are_measured_in_the_pixels_they_were_labelled_in() -> None:
 
 
 def test_a_list_of_boxes_that_is_missing_is_not_an_empty_one() -> None:
-    for labels, known in ((FrameLabels(time_s=10, image_width=1280), False), (FrameLabels(time_s=10, boxes=()), True)):
-        stored = Evidence.model_validate_json(Evidence(labels=(labels,)).model_dump_json(exclude_defaults=True))
+    for labels, known in (
+        (FrameLabels(time_s=10, image_width=1280), False),
+        (FrameLabels(time_s=10, boxes=()), True),
+    ):
+        stored = Evidence.model_validate_json(
+            Evidence(labels=(labels,)).model_dump_json(exclude_defaults=True)
+        )
         assert evidence_now(clip(10.0, stored)).boxes_known is known
 
 
@@ -56,7 +61,11 @@ def test_a_speed_that_no_car_has_is_noted_and_not_used(kmh: float) -> None:
 
 
 def test_a_jump_between_two_readings_leaves_the_speed_open() -> None:
-    spike = [Telemetry(time_s=9.9, speed_mps=8), Telemetry(time_s=10, speed_mps=55), Telemetry(time_s=10.1, speed_mps=8)]
+    spike = [
+        Telemetry(time_s=9.9, speed_mps=8),
+        Telemetry(time_s=10, speed_mps=55),
+        Telemetry(time_s=10.1, speed_mps=8),
+    ]
     speed, problem = speed_reading(spike, 10.0)
     assert speed is None and "no car can do" in str(problem)
     braking = [Telemetry(time_s=9.5, speed_mps=20), Telemetry(time_s=10, speed_mps=15)]

@@ -74,7 +74,11 @@ def test_another_form_of_the_original_is_refused(tmp_path: Path, content: str, p
 
 def test_a_file_in_the_originals_layout_keeps_questions_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "raw.json"
-    said = [("a.mov", "Why?", "It must."), ("a.mov", "What next?", "It turns."), ("b.mov", INSTRUCTION, "A report.")]
+    said = [
+        ("a.mov", "Why?", "It must."),
+        ("a.mov", "What next?", "It turns."),
+        ("b.mov", INSTRUCTION, "A report."),
+    ]
     path.write_text(json.dumps([{"video_id": v, "QA": {"q": q, "a": a}} for v, q, a in said]))
     assert [(answer.row, answer.clip_id, answer.question) for answer in read_original(path)] == [
         (0, "a.mov", "Why?"),

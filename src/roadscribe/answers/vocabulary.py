@@ -297,7 +297,8 @@ def _without_guesses(seen: Scan, own: Mapping[str, Any]) -> list[tuple[str, Clau
     covers: dict[str, list[str]] = own.get("covers", {})
     for guess in (word for word, clause in said if clause.hedged):
         if not all(
-            word == guess or word in covers.get(guess, ()) or guess in covers.get(word, ()) for word, _ in sure
+            word == guess or word in covers.get(guess, ()) or guess in covers.get(word, ())
+            for word, _ in sure
         ):
             return []
     return sure

@@ -80,9 +80,7 @@ def place_of(box: Box, now: Now) -> Place | None:
 def is_cut(box: Box, now: Now) -> bool:
     """Whether the picture's edge cuts the object, by the label's word or by where the box lies."""
     return bool(box.truncated) or (
-        min(box.x1, box.y1) <= EDGE_PX
-        or box.x2 >= now.width - EDGE_PX
-        or box.y2 >= now.height - EDGE_PX
+        min(box.x1, box.y1) <= EDGE_PX or box.x2 >= now.width - EDGE_PX or box.y2 >= now.height - EDGE_PX
     )
 
 

@@ -1,4 +1,4 @@
-"""The original project's instruction layout: ``[{"video_id", "QA": {"q", "a"}}]``, and which questions ask for a report.
+"""The original project's layout, ``[{"video_id", "QA": {"q", "a"}}]``, and which of its questions ask for a report.
 
 That project asks one question, for the three sections of a report. Others use its layout with questions of their
 own (several for one video), so the question decides: an answer to another question is kept as it is, with it.
@@ -96,4 +96,8 @@ def _report_questions(found: Sequence[OriginalAnswer | OriginalProblem]) -> set[
         if isinstance(item, OriginalAnswer) and item.question is not None:
             asked[item.question] += 1
             answered[item.question] += names_parameters(item.text)
-    return {question for question in asked if asks_for_report(question) or 2 * answered[question] > asked[question]}
+    return {
+        question
+        for question in asked
+        if asks_for_report(question) or 2 * answered[question] > asked[question]
+    }

@@ -134,7 +134,7 @@ def read_original(path: Path) -> list[RawAnswer]:
     form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: holds no list of answers; {form}, or bring it in with `roadscribe import`")
-    answers = []
+    answers: list[RawAnswer] = []
     for item in original_answers(entries):
         if isinstance(item, OriginalProblem):
             place = f", {item.place}" if item.place else ""

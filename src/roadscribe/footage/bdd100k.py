@@ -40,9 +40,9 @@ CATEGORIES = {
 """Words of the labels of 2020 for what those of 2018, and `clip.Box`, call otherwise."""
 
 COLORS = {
-    **{"r": "red", "red": "red", "y": "yellow", "yellow": "yellow", "g": "green", "green": "green"},
-    **{"none": "none", "na": "none"},
-}
+    "r": "red", "red": "red", "y": "yellow", "yellow": "yellow", "g": "green", "green": "green",
+    "none": "none", "na": "none",
+}  # fmt: skip
 """Both generations' colours. "none" (2018) and "NA" (2020, the same value of the annotation tool) say that no
 colour can be seen, not that the light is off. A missing, null or undefined colour says nothing."""
 

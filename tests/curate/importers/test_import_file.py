@@ -25,7 +25,10 @@ from roadscribe.report import PARAMETERS
 ACTION = ["https://example.org/a/06d501fd-a9ffc960.mov", "0", "4", "The car stops", "it parks"]
 REPORT_QUESTION = "Give Scene Description, Driving Parameters (JSON) and Risk Assessment."
 REPORTS = [
-    {"video_id": "000d35d3-41990aa4.mov", "QA": {"q": REPORT_QUESTION, "a": "**Scene Description:** A road."}},
+    {
+        "video_id": "000d35d3-41990aa4.mov",
+        "QA": {"q": REPORT_QUESTION, "a": "**Scene Description:** A road."},
+    },
     {"video_id": "day/0f", "QA": {"q": f"{REPORT_QUESTION} ", "a": "A street."}},
 ]
 
@@ -135,7 +138,9 @@ def test_what_is_left_out_as_repeated_really_is(tmp_path: Path) -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.sampled_from(["", "Why?", "What?", "Where?"]), st.text(max_size=8)),
+        st.tuples(
+            st.sampled_from("ab"), st.sampled_from(["", "Why?", "What?", "Where?"]), st.text(max_size=8)
+        ),
         min_size=1,
         max_size=12,
     )
@@ -143,7 +148,9 @@ def test_what_is_left_out_as_repeated_really_is(tmp_path: Path) -> None:
 @settings(max_examples=40, deadline=None)
 def test_every_entry_of_a_file_is_an_answer_with_its_own_question(said: list[tuple[str, str, str]]) -> None:
     found = list(original_answers([qa(*one) for one in said]))
-    assert [(one.video, one.question or "", one.text) for one in found if isinstance(one, OriginalAnswer)] == said
+    assert [
+        (one.video, one.question or "", one.text) for one in found if isinstance(one, OriginalAnswer)
+    ] == said
 
 
 def test_entries_of_the_original_that_are_broken_are_listed(tmp_path: Path) -> None:

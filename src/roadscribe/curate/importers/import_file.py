@@ -177,7 +177,9 @@ class _Limits:
             self._drives[clip_id] = entry.drive
         elif digest in answers:
             if not self._all_answers:
-                return f"says word for word what row {answers[digest]} answers to the same question on this clip"
+                return (
+                    f"says word for word what row {answers[digest]} answers to the same question on this clip"
+                )
         elif not self._all_answers:
             first = next(iter(answers.values()))
             return f"is a further answer to a question that has one; row {first} gives it, --all-answers keeps both"

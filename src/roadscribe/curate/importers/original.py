@@ -1,4 +1,4 @@
-"""The original project's layout: ``[{"video_id", "QA": {"q", "a"}}]``, driving reports or answers to other questions."""
+"""The original project's layout, ``[{"video_id", "QA": {"q", "a"}}]``: reports and answers to other questions."""
 
 from __future__ import annotations
 

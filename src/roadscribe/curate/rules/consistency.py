@@ -64,7 +64,8 @@ SPEED_ROOM_KMH = 3.0
 WET_BRAKING = 2.0
 """How much longer a car needs to stop on a wet road: friction of about 0.4 instead of 0.8."""
 _SLIPPERY_ROAD = re.compile(
-    r"\b(?:wet|slippery|slick|icy|iced|ice|flooded|puddles?|snow[ -]covered|snowy|slush|rain-soaked)\b", re.IGNORECASE
+    r"\b(?:wet|slippery|slick|icy|iced|ice|flooded|puddles?|snow[ -]covered|snowy|slush|rain-soaked)\b",
+    re.IGNORECASE,
 )
 
 

@@ -52,10 +52,10 @@ The grade stands in the finding, and a rule that writes a value from an estimate
 source does not say (null) contradicts nothing; `docs/sources.md` says for each field what its absence means.
 
 ## Limits of a report
-A scene description has at most {MAX_SCENE_CHARS} characters, a risk assessment at most {MAX_RISK_POINTS} points of {MAX_RISK_CHARS} characters. What is
-longer loses whole sentences and points at its end, except for the statement of the overall risk: it stays, and an
-earlier point goes. Each such row has a `form.length` finding and counts as changed (`rows_shortened` in
-`quality.json`).
+A scene description has at most {MAX_SCENE_CHARS} characters, a risk assessment at most {MAX_RISK_POINTS} points of
+{MAX_RISK_CHARS} characters. What is longer loses whole sentences and points at its end.
+The statement of the overall risk stays, and an earlier point goes for it. Each such row has a `form.length` finding and
+counts as changed (`rows_shortened` in `quality.json`).
 
 To add a rule: write one function in the file of its theme under `src/roadscribe/curate/rules/`, put
 `@rule(...)` above it, name it in that file's tuple, write one test, and make this page again.
