@@ -262,7 +262,8 @@ def _curate(
 
 def _outcome(quality: Quality, out: Path) -> str:
     """What became of the answers, in one line."""
-    line = f"{quality.kept} of {quality.read + quality.unread} answers kept, {quality.changed} of them corrected or shortened"
+    line = f"{quality.kept} of {quality.read + quality.unread} answers kept"
+    line += f", {quality.changed} of them corrected or shortened"
     if left_out := quality.quarantined + quality.unread:
         line += f"; {left_out} left out, listed in {out / QUARANTINE}"
         line += f" ({quality.unread} speak of no clip that is there)" if quality.unread else ""
