@@ -7,7 +7,7 @@ from typing import Any
 from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete, unclear
 from roadscribe.curate.rules.collapse import DATASET_RULES
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
-from roadscribe.curate.rules.evidence import EVIDENCE_RULES
+from roadscribe.curate.rules.evidence import EVIDENCE_RULES, light_of_several
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
 from roadscribe.curate.rules.rule import Rule, Severity
 from roadscribe.curate.rules.same_answer import SAME_RULES
@@ -16,6 +16,7 @@ RULES: tuple[Rule[Any], ...] = (
     *ANSWER_RULES,
     unclear,
     incomplete,
+    light_of_several,
     *EVIDENCE_RULES,
     *DATASET_RULES,
     *SAME_RULES,

@@ -55,7 +55,7 @@ def no_answer(answer: RawAnswer) -> str | None:
 
 @rule(
     reason="A model trained on refusals refuses.",
-    source="refusal phrases of instruction-tuned models in seventeen languages, `curate/rules/refusals.py`",
+    source="refusal phrases of instruction-tuned models in nineteen languages, `curate/rules/refusals.py`",
     severity="error",
     action="quarantine",
 )
