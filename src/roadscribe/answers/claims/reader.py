@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, lru_cache
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from roadscribe.answers.claims.claim import Claim, compatible
 from roadscribe.answers.claims.clauses import Clause, clause_at, clauses, mood, plain
-from roadscribe.answers.claims.measures import measure_pattern, read_measure
-from roadscribe.answers.claims.phrases import LABELS, MASKS, PHRASES, Phrase
+from roadscribe.answers.claims.measures import read_measure
+from roadscribe.answers.claims.phrases import Phrase, topics
 from roadscribe.answers.prose import sentences
 
 _BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+")
 _LABEL = re.compile(r"^\s*(?P<label>[a-z][\w /&()]{1,40}?)\s*:\s*(?=\S)")
-_LABEL_TAIL = r"(?=\s*(?:$|[.,;(!]|-|due|because|as |with|since|and|in |on |ahead|at |for |conditions?|lane|lanes|street|road|area))"
 
 
 def read_claims(text: str) -> tuple[Claim, ...]:
@@ -66,52 +65,39 @@ def _agree_among_themselves(claims: list[Claim]) -> bool:
 
 
 def _stated(text: str, parts: tuple[Clause, ...]) -> Iterator[Claim]:
-    masked = {topic: re.sub(mask, lambda m: "~" * len(m[0]), text) for topic, mask in MASKS.items()}
-    for phrase, pattern, unless, not_after in _compiled():
-        seen = masked.get(phrase.topic, text)
-        for match in pattern.finditer(seen):
-            decisive, end = match.span("v")
-            clause = clause_at(parts, decisive)
-            if unless and unless.search(text, clause.start, clause.end):
-                continue
-            if not_after and not_after.search(seen[: match.start()]):
-                continue
-            meant = mood(
-                text,
-                clause,
-                match.start(),
-                decisive,
-                end,
-                denies=phrase.denies,
-                presupposes=phrase.presupposes,
-            )
-            if meant == "asserted":
-                yield _claim(phrase, match)
+    for topic in topics():
+        seen = topic.mask.sub(lambda match: "~" * len(match[0]), text) if topic.mask else text
+        for phrase in topic.phrases:
+            for match in phrase.pattern.finditer(seen):
+                if _asserted(phrase, match, seen, parts):
+                    yield _claim(topic.name, phrase, match)
 
 
-def _claim(phrase: Phrase, match: re.Match[str]) -> Claim:
-    if phrase.measure:
-        low, high, value = read_measure(match, phrase.measure)
-        return Claim(phrase.topic, value, match.start(), match.end(), None if phrase.bound else low, high)
+def _asserted(phrase: Phrase, match: re.Match[str], text: str, parts: tuple[Clause, ...]) -> bool:
+    decisive, end = match.span("v" if "v" in match.re.groupindex else 0)
+    clause = clause_at(parts, decisive)
+    if phrase.unless and phrase.unless.search(text, clause.start, clause.end):
+        return False
+    if phrase.not_after and phrase.not_after.search(text[: match.start()]):
+        return False
+    first = match.start()
+    meant = mood(text, clause, first, decisive, end, denies=phrase.denies, presupposes=phrase.presupposes)
+    return meant == "asserted"
+
+
+def _claim(topic: str, phrase: Phrase, match: re.Match[str]) -> Claim:
     start, end = match.span()
-    value = _value(phrase, match["v"])
-    if phrase.topic == "ego_vehicle_speed":
-        moving = value == -1
-        return Claim(phrase.topic, 1 if moving else 0, start, end, 1 if moving else 0, None if moving else 0)
-    if phrase.topic == "lane_count" and isinstance(value, int):
-        return Claim(phrase.topic, value, start, end, value, value)
-    return Claim(phrase.topic, value, start, end)
-
-
-def _value(phrase: Phrase, words: str) -> str | bool | int | None:
-    """The value of the words that carry it: the longest known phrase in them."""
-    if not isinstance(phrase.value, Mapping):
-        return phrase.value
-    words = " ".join(re.sub(r"\b(?:to|towards?|the|curve|bend|turn|a|an|its)\b(?! turn)", " ", words).split())
-    if words in phrase.value:
-        return phrase.value[words]
-    known = [key for key in phrase.value if re.search(rf"\b{re.escape(key)}\b", words)]
-    return phrase.value[max(known, key=len)]
+    if phrase.measure:
+        low, high, middle = read_measure(match, phrase.measure)
+        return Claim(topic, middle, start, end, None if phrase.bound else low, high)
+    value = phrase.value(match["v"])
+    if value == "standing":
+        return Claim(topic, 0, start, end, 0, 0)
+    if value == "moving":
+        return Claim(topic, 1, start, end, 1, None)
+    if topic == "lane_count" and isinstance(value, int):
+        return Claim(topic, value, start, end, value, value)
+    return Claim(topic, value, start, end)
 
 
 def _labelled(text: str) -> Iterator[Claim]:
@@ -119,36 +105,13 @@ def _labelled(text: str) -> Iterator[Claim]:
     label = _LABEL.match(text)
     if label is None:
         return
-    for phrase, heading, body in _compiled_labels():
-        if not heading.fullmatch(label["label"].strip()):
+    for topic in topics():
+        if (
+            topic.headings is None
+            or topic.bare is None
+            or not topic.headings.fullmatch(label["label"].strip())
+        ):
             continue
-        match = body.match(text, label.end())
-        if match is None:
-            continue
-        yield _claim(phrase, match)
-
-
-@cache
-def _compiled() -> tuple[tuple[Phrase, re.Pattern[str], re.Pattern[str] | None, re.Pattern[str] | None], ...]:
-    return tuple(
-        (
-            phrase,
-            re.compile(phrase.pattern),
-            re.compile(phrase.unless) if phrase.unless else None,
-            re.compile(phrase.not_after) if phrase.not_after else None,
-        )
-        for phrase in PHRASES
-    )
-
-
-@cache
-def _compiled_labels() -> tuple[tuple[Phrase, re.Pattern[str], re.Pattern[str]], ...]:
-    found = []
-    for phrase in LABELS:
-        if isinstance(phrase.value, Mapping):
-            words = "|".join(sorted((re.escape(word) for word in phrase.value), key=len, reverse=True))
-            body = rf"(?:(?:the|currently|a|an|it is|mostly|very)\s+)*(?P<v>{words})\b{_LABEL_TAIL}"
-        else:
-            body = measure_pattern(phrase.measure)
-        found.append((phrase, re.compile(phrase.pattern), re.compile(body)))
-    return tuple(found)
+        match = topic.bare.pattern.match(text, label.end())
+        if match is not None:
+            yield _claim(topic.name, topic.bare, match)
