@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from curate_cases import PLAIN, parameters
 
-from roadscribe.curate.mend import Row, judge, mend_paragraph, settle
+from roadscribe.curate.mend import Mender, Row, judge, settle
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.report import Finding
@@ -62,7 +62,7 @@ def test_a_scene_of_which_nothing_agrees_is_kept_out() -> None:
 def test_every_sentence_that_goes_is_in_a_finding() -> None:
     text = "It rains. The road is wet. It rains. The light is red. A man crosses the street. The road is wet."
     findings: list[Finding] = []
-    kept = mend_paragraph(text, parameters(), Now(), findings)
+    kept = Mender(parameters(), Now(), findings).paragraph(text)
     told = json.dumps([finding.model_dump(mode="json") for finding in findings])
     for sentence in {f"{part.strip()}." for part in text.split(".") if part.strip()}:
         assert sentence in kept or sentence in told

@@ -8,7 +8,7 @@ from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete
 from roadscribe.curate.rules.collapse import DATASET_RULES
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
-from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
+from roadscribe.curate.rules.prose import PROSE_RULES, people_in_doubt, prose_empty, prose_removed
 from roadscribe.curate.rules.rule import Rule, Severity
 
 RULES: tuple[Rule[Any], ...] = (
@@ -17,7 +17,9 @@ RULES: tuple[Rule[Any], ...] = (
     *EVIDENCE_RULES,
     *DATASET_RULES,
     *CONSISTENCY_RULES,
+    people_in_doubt,
     *PROSE_RULES,
+    prose_removed,
     prose_empty,
 )
 
