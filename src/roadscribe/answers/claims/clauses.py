@@ -16,7 +16,7 @@ _FINITE = (
     r"turns?|drives?|moves?|crosse?s?|stands?|walks?)"
 )
 _BOUNDARY = re.compile(
-    r"[;:()!?]|,(?!\d)|\.(?!\d)|\band now\b|"
+    r"[;:()!?]|,(?!\d)|\.(?!\d)|\b(?:and|but) (?:(?:is|are|has) )?now\b|"
     r"\b(?:which|who|whom|where|because|since|so|but|while|whereas|although|though|however|yet|then|"
     r"(?:indicat|suggest|requir|allow|caus|mean|mak|reduc|increas|provid|signal|ensur|creat|lead)ing)\b|"
     rf"\b(?:{_CONDITIONS})\b|"
@@ -50,6 +50,11 @@ _DENIED = _any(
     r"no|not|\w+n't|never|without|none|nothing|nobody|neither|nor|hardly|barely",
     r"free (?:of|from)|clear of|absence of|lack of|lacks?|devoid of|absent",
 )
+_ADVICE = re.compile(
+    r"[\s,;:.()]*(?:(?:and|so|then|but|please|always|to) )*(?:keep|maintain|watch|slow|wait|stay|yield|follow|prepare|"
+    r"ensure|check|look|avoid|leave|reduce|adjust|remain|be|expect|consider|use|beware|obey|let|allow|give|take)\b"
+)
+_GENERIC = re.compile(r"\b(?:may|might|could|would|can(?! be (?:seen|observed|noticed)\b))\b")
 _OPEN_AFTER = re.compile(
     r"\s*(?:\w+ )?(?:is|are|was|were|remains?) (?:possible|likely|expected|unlikely|forecast|over)\b|"
     r"\s*(?:has|have|had) (?:\w+ )?(?:stopped|ended|passed|ceased|cleared)\b|\s*(?:stopped|ended|ceased)\b"
@@ -113,6 +118,10 @@ def mood(
     before = max(clause.start, first if denies else decisive)
     if clause.conditional or _OPEN_AFTER.match(text, end):
         return "open"
-    if not presupposes and _OPEN.search(text, clause.start, before if denies else end):
+    if not presupposes and (
+        _OPEN.search(text, clause.start, before if denies else end)
+        or _GENERIC.search(text, end, clause.end)  # "rain can make the road slippery"
+        or _ADVICE.match(text, clause.start)
+    ):
         return "open"
     return "denied" if _DENIED.search(text, clause.start, before) else "asserted"

@@ -32,9 +32,11 @@ def wrong_claims(sentence: str, topic: str, values: Mapping[str, Any]) -> list[C
 
 def _agreeing(sentence: str, topic: str, report: DrivingParameters, now: Now) -> str | None:
     values = report.model_dump()
+    if values["ego_vehicle_speed"] is None:  # what the teacher left open is held against what was measured
+        values["ego_vehicle_speed"] = now.speed_kmh
     if not wrong_claims(sentence, topic, values):
         return sentence
-    return rewritten(sentence, topic, values[topic], free_ahead(now))
+    return rewritten(sentence, topic, getattr(report, topic), free_ahead(now))
 
 
 def free_ahead(now: Now) -> bool:
@@ -162,8 +164,12 @@ def prose_speed(sentence: str, report: DrivingParameters, now: Now) -> str | Non
     parameters=("closest_vehicle_distance",),
 )
 def prose_distance(sentence: str, report: DrivingParameters, now: Now) -> str | None:
-    """The distance of the nearest vehicle is the JSON's, and no vehicle ahead is nearer."""
-    return _agreeing(sentence, "closest_vehicle_distance", report, now)
+    """The distance of the nearest vehicle is the JSON's; none is named where the labels show a free road."""
+    topic = "closest_vehicle_distance"
+    if report.closest_vehicle_distance is None and free_ahead(now):
+        named = [claim for claim in read_claims(sentence) if claim.topic == topic and claim.value is not None]
+        return rewritten(sentence, topic, None, free_ahead=True) if named else sentence
+    return _agreeing(sentence, topic, report, now)
 
 
 @rule(
