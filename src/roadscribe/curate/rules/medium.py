@@ -15,7 +15,8 @@ _MEDIUM = (
 )
 _MEDIUM_WORD = re.compile(rf"\b{_MEDIUM}\b|\bcaptured (?:from|by|in)\b|\b(?:the )?camera\b", _I)
 _MEDIUM_OPENING = re.compile(
-    rf"^(?:as (?:seen|shown) )?(?:in|from|throughout|across|based on|during|over) (?:the|this|these) (?:\w+ )?{_MEDIUM},?\s+(?=\w)",
+    r"^(?:as (?:seen|shown) )?(?:in|from|throughout|across|based on|during|over) (?:the|this|these) (?:\w+ )?"
+    rf"{_MEDIUM},?\s+(?=\w)",
     _I,
 )
 _MEDIUM_SHOWS = re.compile(

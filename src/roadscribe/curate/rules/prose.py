@@ -1,10 +1,9 @@
 """Rules that keep the two prose sections in agreement with the JSON, sentence by sentence.
 
 Signature: ``(sentence: str, report: DrivingParameters, now: Now) -> str | None``: the sentence as it may stand, or
-None to drop it. They run last, when the parameters are settled. What a sentence claims is read by
-`roadscribe.answers.claims`; a sentence without a claim that contradicts the report is never changed. One that does
-contradict is dropped; only the overall risk, which no report can do without, and the plain sentences of the
-simulated teacher, which carry nothing but their values, are written anew.
+None to drop it. They run last, when the parameters are settled, on what `roadscribe.answers.claims` reads: a
+sentence without a contradicting claim is never changed, one with it is dropped. Only the overall risk, which no
+report can do without, and the plain sentences of the simulated teacher are written anew.
 """
 
 from __future__ import annotations
