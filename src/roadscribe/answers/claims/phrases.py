@@ -35,7 +35,7 @@ class Phrase:
         """The value of the words that carry it: the longest known ones in them."""
         if not isinstance(self.values, Mapping):
             return self.values
-        bare = " ".join(re.sub(r"\b(?:to|towards?|the|curve|bend|turn)\b", " ", words).split())
+        bare = " ".join(re.sub(r"\b(?:to|towards?|the|curved?|bend|turn)\b", " ", words).split())
         known = [key for key in self.values if re.search(rf"\b{re.escape(key)}\b", f"{words} / {bare}")]
         return self.values[max(known, key=len)]
 

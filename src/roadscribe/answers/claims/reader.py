@@ -47,17 +47,16 @@ def _read(sentence: str) -> tuple[Claim, ...]:
     by_topic: dict[str, list[Claim]] = {}
     for claim in (*_labelled(text), *_stated(text, parts)):
         claims = by_topic.setdefault(claim.topic, [])
-        if not any(_says_more(c, claim) for c in claims):
+        if not any((c.value, c.low, c.high) == (claim.value, claim.low, claim.high) for c in claims):
             claims.append(claim)
-    kept = [c for claims in by_topic.values() if _agree_among_themselves(claims) for c in claims]
+    kept = [c for claims in by_topic.values() if _agree_among_themselves(claims) for c in _telling(claims)]
     return tuple(sorted(kept, key=lambda claim: claim.start))
 
 
-def _says_more(one: Claim, other: Claim) -> bool:
-    """Whether ``other`` adds nothing to ``one``: the same, or only a bound of it ("15 m" and "at most 15 m")."""
-    return one.value == other.value and (
-        (one.low, one.high) == (other.low, other.high) or None in (other.low, other.high)
-    )
+def _telling(claims: list[Claim]) -> list[Claim]:
+    """The claims of one topic without those that only say less: "at most 15 m" beside "15 m"."""
+    exact = [c for c in claims if c.value != "present" and (c.low is None) == (c.high is None)]
+    return exact or claims
 
 
 def _agree_among_themselves(claims: list[Claim]) -> bool:

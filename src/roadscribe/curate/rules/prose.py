@@ -88,11 +88,8 @@ def settled_by_evidence(report: DrivingParameters, parameter: str, other: Any, n
     """Whether a rule of evidence would turn the ``other`` value into the one that the report holds."""
     changed = report.model_copy(update={parameter: other})
     found = [rule.check(changed, now) for rule in EVIDENCE_RULES if parameter in rule.parameters]
-    return any(
-        finding.parameter == parameter and finding.after == getattr(report, parameter)
-        for finding in found
-        if finding is not None
-    )
+    told = getattr(report, parameter)
+    return any(each is not None and (each.parameter, each.after) == (parameter, told) for each in found)
 
 
 @rule(
@@ -271,8 +268,9 @@ MIN_SCENE_WORDS = 6
 )
 def prose_empty(scene: str) -> str | None:
     """Six words of the scene are left. Where no risk point is left, the overall risk is said instead."""
-    few = len(scene.split()) < MIN_SCENE_WORDS
-    return "nothing of the scene description agrees with the parameters" if few else None
+    if len(scene.split()) >= MIN_SCENE_WORDS:
+        return None
+    return "nothing of the scene description agrees with the parameters"
 
 
 PROSE_RULES: tuple[Rule[ProseCheck], ...] = (
