@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from curate_cases import PLAIN, parameters
 
-from roadscribe.curate.mend import Row, judge, mend_paragraph, settle
+from roadscribe.curate.mend import Mender, Row, judge, settle
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.report import Finding
@@ -59,10 +59,31 @@ def test_a_scene_of_which_nothing_agrees_is_kept_out() -> None:
     assert row.quarantine is not None and row.quarantine.rule == "prose_empty"
 
 
+def test_a_person_who_is_only_in_the_prose_is_doubted_in_the_json_and_left_in_the_prose() -> None:
+    scene = f"{SCENE} Pedestrians are crossing the street."
+    row = settled(answer(scene, pedestrian_on_road="no"))
+    assert row.report is not None
+    assert row.report.driving_parameters.pedestrian_on_road is None
+    assert row.report.scene_description == scene
+    assert [finding.rule for finding in row.findings if finding.parameter == "pedestrian_on_road"][-1] == (
+        "people_in_doubt"
+    )
+
+
+def test_a_value_right_behind_its_label_is_held_against_the_json() -> None:
+    findings: list[Finding] = []
+    mender = Mender(parameters(risk_factor="high"), Now(), findings)
+    assert mender.point("Risk Factor: Low due to the dry road.") == "Risk Factor: High."
+    assert mender.point("Traffic Light: Red, so stop. The road is dry.") == "The road is dry."
+    assert mender.point("Weather: Clear and sunny.") == "Weather: Clear and sunny."
+    assert mender.point("Visibility: In this video, visibility is good.") == "Visibility: Visibility is good."
+    assert len(findings) == 3
+
+
 def test_every_sentence_that_goes_is_in_a_finding() -> None:
     text = "It rains. The road is wet. It rains. The light is red. A man crosses the street. The road is wet."
     findings: list[Finding] = []
-    kept = mend_paragraph(text, parameters(), Now(), findings)
+    kept = Mender(parameters(), Now(), findings).paragraph(text)
     told = json.dumps([finding.model_dump(mode="json") for finding in findings])
     for sentence in {f"{part.strip()}." for part in text.split(".") if part.strip()}:
         assert sentence in kept or sentence in told

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from roadscribe.answers.claims import read_claims, section_sentences
 from roadscribe.answers.clean_text import clean_free_text, clean_question
 from roadscribe.answers.endings import ending_of
 from roadscribe.answers.limits import fit_text, is_overall_risk
@@ -26,7 +27,7 @@ from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES, light_of_several, supported_by
-from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
+from roadscribe.curate.rules.prose import PROSE_RULES, people_in_doubt, prose_empty, prose_removed
 from roadscribe.curate.rules.rule import null_of, require_allowed
 from roadscribe.curate.rules.same_answer import Same, key_of, same_answer
 from roadscribe.report import (
@@ -218,13 +219,18 @@ def settle(
         )
         parameters = _changed(parameters, finding)
         row.findings.append(finding)
+    prose = section_sentences([report.scene_description, *report.risk_assessment])
+    if (doubt := people_in_doubt.check(prose, parameters, now)) is not None:
+        parameters = _changed(parameters, doubt)
+        row.findings.append(doubt)
     said = " ".join((report.scene_description, *report.risk_assessment))
     for rule in CONSISTENCY_RULES:
         if (finding_or_none := rule.check(parameters, now, said)) is not None:
             parameters = _changed(parameters, finding_or_none)
             row.findings.append(finding_or_none)
-    scene = mend_paragraph(report.scene_description, parameters, now, row.findings)
-    points = [mend_point(point, parameters, now, row.findings) for point in report.risk_assessment]
+    mender = Mender(parameters, now, row.findings, _removed(row.read_values, parameters, doubt))
+    scene = mender.paragraph(report.scene_description)
+    points = [mender.point(point) for point in report.risk_assessment]
     scene = _fitted(scene, MAX_SCENE_CHARS, row.findings)
     points = [_fitted(point, MAX_RISK_CHARS, row.findings) for point in points]
     kept = _once([point for point in points if point], "risk point", row.findings)
@@ -269,14 +275,16 @@ def _fitted(text: str, max_chars: int, findings: list[Finding]) -> str:
     return kept
 
 
-def mend_paragraph(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:
-    """A paragraph whose sentences all agree with the parameters; changes are added to ``findings``."""
-    kept = [
-        mended
-        for sentence in sentences(text)
-        if (mended := mend_sentence(sentence, parameters, now, findings))
-    ]
-    return " ".join(_once(kept, "sentence", findings))
+def _removed(read: Mapping[str, Any], parameters: DrivingParameters, doubt: Finding | None) -> dict[str, Any]:
+    """The values that rules took out. Where JSON and prose only disagree, the prose is left as it is."""
+    values = parameters.model_dump()
+    return {
+        name: before
+        for name, before in read.items()
+        if before not in (None, "unknown")
+        and values[name] in (None, "unknown")
+        and not (doubt and name == doubt.parameter)
+    }
 
 
 def _once(texts: list[str], what: str, findings: list[Finding]) -> list[str]:
@@ -291,38 +299,57 @@ def _once(texts: list[str], what: str, findings: list[Finding]) -> list[str]:
 _LABEL = re.compile(r"^(?P<label>[A-Z][\w/ -]{2,40}): (?=\S)")
 
 
-def mend_point(text: str, parameters: DrivingParameters, now: Now, findings: list[Finding]) -> str:
-    """A bullet point whose sentences all agree with the parameters; empty when only its label is left."""
-    label = _LABEL.match(text)
-    if label is None:
-        return mend_paragraph(text, parameters, now, findings)
-    body = text[label.end() :]
-    if re.match(r"risk", label["label"], re.IGNORECASE) and re.match(
-        r"(?:low|medium|moderate|high)\b", body, re.IGNORECASE
-    ):
-        return mend_paragraph(text, parameters, now, findings)
-    mended = mend_paragraph(body, parameters, now, findings)
-    return f"{label['label']}: {mended}" if mended else ""
+@dataclass(frozen=True)
+class Mender:
+    """The prose rules on one report's text; every change is added to ``findings``."""
 
+    parameters: DrivingParameters
+    now: Now
+    findings: list[Finding]
+    removed: Mapping[str, Any] = field(default_factory=dict)
+    """Values that the rules took out of the JSON, by parameter."""
 
-def mend_sentence(
-    sentence: str, parameters: DrivingParameters, now: Now, findings: list[Finding]
-) -> str | None:
-    """One sentence after all prose rules, or None when one of them drops it."""
-    for rule in PROSE_RULES:
-        mended = rule.check(sentence, parameters, now)
-        if mended == sentence:
-            continue
-        findings.append(
-            Finding(
-                rule=rule.id,
-                parameter=rule.parameters[0] if rule.parameters else None,
-                before=sentence,
-                after=mended,
-                message="sentence dropped" if mended is None else "sentence mended",
+    def paragraph(self, text: str) -> str:
+        """A paragraph whose sentences all agree with the parameters."""
+        return self._joined(sentences(text))
+
+    def point(self, text: str) -> str:
+        """A bullet point whose sentences all agree with the parameters; empty when only its label is left."""
+        label = _LABEL.match(text)
+        if label is None:
+            return self.paragraph(text)
+        first, *others = sentences(text[label.end() :])
+        labelled = f"{label[0]}{first}"
+        if len(read_claims(labelled)) > len(read_claims(first)):
+            # The value stands right behind the label: "Traffic Light: red."
+            return self._joined([labelled, *others])
+        mended = self._joined([first, *others])
+        return f"{label[0]}{mended}" if mended else ""
+
+    def _joined(self, parts: Iterable[str]) -> str:
+        kept = [mended for part in parts if (mended := self.sentence(part))]
+        return " ".join(_once(kept, "sentence", self.findings))
+
+    def sentence(self, sentence: str) -> str | None:
+        """One sentence after all prose rules, or None when one of them drops it."""
+        for rule in PROSE_RULES:
+            mended = rule.check(sentence, self.parameters, self.now)
+            parameter = rule.parameters[0] if rule.parameters else None
+            if not self._noted(rule.id, parameter, sentence, mended):
+                return None
+            sentence = str(mended)
+        for parameter, value in self.removed.items():
+            mended = prose_removed.check(sentence, parameter, value, self.now)
+            if not self._noted(prose_removed.id, parameter, sentence, mended):
+                return None
+            sentence = str(mended)
+        return sentence
+
+    def _noted(self, rule_id: str, parameter: str | None, before: str, after: str | None) -> bool:
+        """Whether the sentence stays, in whatever form; a change becomes a finding."""
+        if after != before:
+            message = "sentence dropped" if after is None else "sentence mended"
+            self.findings.append(
+                Finding(rule=rule_id, parameter=parameter, before=before, after=after, message=message)
             )
-        )
-        if mended is None:
-            return None
-        sentence = mended
-    return sentence
+        return after is not None

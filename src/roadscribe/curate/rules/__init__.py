@@ -8,7 +8,7 @@ from roadscribe.curate.rules.answer import ANSWER_RULES, incomplete, unclear
 from roadscribe.curate.rules.collapse import DATASET_RULES
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES, light_of_several
-from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
+from roadscribe.curate.rules.prose import PROSE_RULES, people_in_doubt, prose_empty, prose_removed
 from roadscribe.curate.rules.rule import Rule, Severity
 from roadscribe.curate.rules.same_answer import SAME_RULES
 
@@ -21,7 +21,9 @@ RULES: tuple[Rule[Any], ...] = (
     *DATASET_RULES,
     *SAME_RULES,
     *CONSISTENCY_RULES,
+    people_in_doubt,
     *PROSE_RULES,
+    prose_removed,
     prose_empty,
 )
 

@@ -28,8 +28,9 @@ _THEMES = {
     "consistency": ("Parameters against each other", "They run on the parameters as evidence has left them."),
     "prose": (
         "Prose against the JSON",
-        "They run last, on each sentence of both prose sections. A sentence is mended where one word or "
-        "number carries the claim; otherwise it is dropped.",
+        "They run last, on each sentence of both prose sections; what it claims is read by "
+        "`roadscribe.answers.claims`. A sentence that claims nothing against the JSON is never changed. One that "
+        "does is dropped; only the overall risk and the plain sentences of the simulated teacher are written anew.",
     ),
 }
 
