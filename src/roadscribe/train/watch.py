@@ -26,7 +26,8 @@ from roadscribe.artifacts import write_bytes
 from roadscribe.errors import InputError, WorkError
 from roadscribe.evaluate.predictions import stated_values
 from roadscribe.evaluate.scores import Values, correct_flags
-from roadscribe.infer.engine import FrameFeatures, GeneratedReport, Memory, ReportEngine
+from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.model.adapter import adapter_state
 from roadscribe.progress import clock, say
 from roadscribe.recipe import Infer, Recipe, Train
@@ -259,7 +260,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.seconds = 0.0
         """Spent on looks by this process."""
         on_cpu = next(model.parameters()).device.type == "cpu"
-        self._features: Memory[FrameFeatures] = Memory(FEATURES_BYTES if on_cpu else 0)
+        self._features: LRUCache[FrameFeatures] = LRUCache(FEATURES_BYTES if on_cpu else 0)
 
     @property
     def best(self) -> Look | None:
