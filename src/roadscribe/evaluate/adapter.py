@@ -34,6 +34,7 @@ class _Engines(Mapping[str, ReportsEngine]):
 
     def __getitem__(self, name: str) -> ReportsEngine:
         if not self._loaded:
+            from roadscribe.infer.agreement import AgreeingEngine
             from roadscribe.infer.engine import ReportEngine
             from roadscribe.model.adapter import load_adapter
             from roadscribe.model.load import load_base
@@ -44,11 +45,16 @@ class _Engines(Mapping[str, ReportsEngine]):
             }
             if self._adapter is None:
                 base = load_base(self._recipe.model, max_pixels=self._recipe.footage.max_pixels)
-                self._loaded = {"base": ReportEngine(base.model, base.processor, **options)}
+                engines = {"base": ReportEngine(base.model, base.processor, **options)}
             else:
                 loaded = load_adapter(self._adapter, dtype=self._recipe.model.dtype)
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
-                self._loaded = {"base": tuned.without_adapter(), "tuned": tuned}
+                engines = {"base": tuned.without_adapter(), "tuned": tuned}
+            infer = self._recipe.infer
+            self._loaded = {
+                name: AgreeingEngine(one, infer.agree_prose) if infer.agree else one
+                for name, one in engines.items()
+            }
         return self._loaded[name]
 
 

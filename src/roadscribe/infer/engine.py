@@ -27,6 +27,7 @@ from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
 from roadscribe.prompts import INSTRUCTION, messages
+from roadscribe.report import Finding
 
 FRAMES_AT_ONCE = 16
 """Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
@@ -49,6 +50,8 @@ class GeneratedReport:
     forced_tokens: int
     """How many of the tokens the grammar left no choice about; the model was not asked for them."""
     token_ids: tuple[int, ...]
+    findings: tuple[Finding, ...] = ()
+    """What was changed in the text after it was generated (see `agreement`)."""
 
 
 class FrameFeatures(NamedTuple):
