@@ -204,9 +204,9 @@ class Train(_Section):
     """The dataset's split that they come from."""
     eval_grammar: bool = False
     """Write them under the grammar: much faster early on, but then every finished report holds the schema."""
-    best_by: Literal["field_accuracy", "schema_then_accuracy", "report_accuracy", "agreement_then_accuracy"] = (
-        "field_accuracy"
-    )
+    best_by: Literal[
+        "field_accuracy", "schema_then_accuracy", "report_accuracy", "agreement_then_accuracy"
+    ] = "field_accuracy"
     """What makes a step the best: right values; reports that hold the schema, then right values; the mean of right
     values and right claims in the prose; or the fewest reports that contradict their own JSON, then that mean."""
     keep: Literal["last", "best"] = "last"

@@ -72,7 +72,7 @@ def test_what_is_not_a_claim_about_now_is_not_counted() -> None:
 
 
 def test_the_time_of_day_counts_where_it_is_known() -> None:
-    night = text(DRY, "It is night on an empty road.")
+    night = text(DRY, "A rural road at night.")
     assert scored([night], [DRY], [None]).claims == scored([night], [DRY], ["night"]).claims - 1
     assert scored([night], [DRY], ["night"]).topics["time_of_day"].right[0] == 1
     assert scored([night], [DRY], ["day"]).topics["time_of_day"].right[0] == 0
@@ -118,7 +118,9 @@ def test_repeated_sentences_and_headings_that_do_not_fit_are_counted() -> None:
 
 
 def test_one_report_is_judged_as_many_are() -> None:
-    judged = judge_prose(text(DRY, "The weather is rainy. The traffic light is red."), DRY.model_dump(), DRY.model_dump())
+    judged = judge_prose(
+        text(DRY, "The weather is rainy. The traffic light is red."), DRY.model_dump(), DRY.model_dump()
+    )
     assert judged == (2, 1, True)
 
 

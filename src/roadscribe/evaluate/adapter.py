@@ -45,16 +45,16 @@ class _Engines(Mapping[str, ReportsEngine]):
             }
             if self._adapter is None:
                 base = load_base(self._recipe.model, max_pixels=self._recipe.footage.max_pixels)
-                engines = {"base": ReportEngine(base.model, base.processor, **options)}
+                engines: dict[str, ReportEngine] = {
+                    "base": ReportEngine(base.model, base.processor, **options)
+                }
             else:
                 loaded = load_adapter(self._adapter, dtype=self._recipe.model.dtype)
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
                 engines = {"base": tuned.without_adapter(), "tuned": tuned}
             infer = self._recipe.infer
-            self._loaded = {
-                name: AgreeingEngine(one, infer.agree_prose) if infer.agree else one
-                for name, one in engines.items()
-            }
+            agreeing = {name: AgreeingEngine(one, infer.agree_prose) for name, one in engines.items()}
+            self._loaded = dict(agreeing) if infer.agree else dict(engines)
         return self._loaded[name]
 
 

@@ -359,8 +359,8 @@ def _table(scorecard: Scorecard, *, intervals: bool) -> Table:
     schema = [percent(run.schema_valid) for run in scorecard.runs]
     table.add_row("holds the schema", "", *schema)
     prose = [run.prose for run in scorecard.runs]
-    right = [cell(one.right) if one and one.right else Text("–") for one in prose]
+    right = [cell(one.right) if one and one.right else Text("") for one in prose]
     table.add_row("claims in prose right", "", *right)
-    shares = [percent(one.contradicting[0]) if one else "–" for one in prose]
+    shares = [percent(one.contradicting[0]) if one else "" for one in prose]
     table.add_row("contradicts its JSON", "", *shares)
     return table

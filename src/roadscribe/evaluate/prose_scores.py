@@ -69,7 +69,7 @@ def read_prose(text: str) -> ReportProse:
     said = Counter(
         " ".join(re.sub(r"[^\w]+", " ", sentence.lower()).split())
         for section in sections
-        for sentence in sentences(_without_heading(section))
+        for sentence in section_sentences(_without_heading(section))
     )
     headed = [found for point in answer.risk_assessment if (found := _subjects(point)) is not None]
     return ReportProse(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from pydantic import ValidationError
 
-from roadscribe.answers.claims import Claim, contradicts, read_claims, sentence_spans
+from roadscribe.answers.claims import Claim, contradicts, read_claims, section_sentences
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.report import (
     MAX_RISK_CHARS,
@@ -54,7 +54,7 @@ def contradictions(report: DrivingReport) -> list[Contradiction]:
     return [
         Contradiction(number, start, end, claim)
         for number, text in enumerate(_sections(report))
-        for start, end in sentence_spans(text)
+        for start, end in _spans(text)
         for claim in read_claims(text[start:end])
         if claim.topic in values and contradicts(claim, values)
     ]
@@ -134,9 +134,7 @@ def make_agree(
         if changed is not None:
             before, after = _value(report, topic), _value(changed, topic)
             message = "the JSON took the value of the prose, which is right more often (infer.agree_prose)"
-            findings.append(
-                Finding(rule=RULE, parameter=topic, before=before, after=after, message=message)
-            )
+            findings.append(Finding(rule=RULE, parameter=topic, before=before, after=after, message=message))
             report = changed
             continue
         report, finding = _rewritten(report, first, complete)
@@ -194,9 +192,19 @@ def _rewritten(
 def _to_sentence_end(text: str) -> str:
     """A completion up to its first full stop; "" where the line ends before one."""
     line = text.split("\n")[0]
-    spans = sentence_spans(line)
+    spans = _spans(line)
     first = line[: spans[0][1]] if spans else ""
     return first if first.endswith(".") else ""
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """Where the sentences of a section begin and end."""
+    spans, at = [], 0
+    for sentence in section_sentences(text):
+        at = text.index(sentence, at)
+        spans.append((at, at + len(sentence)))
+        at += len(sentence)
+    return spans
 
 
 def _sections(report: DrivingReport) -> list[str]:
@@ -242,7 +250,11 @@ _BENDS = {
 def statement(topic: str, value: Value) -> str:
     """What a parameter's value says as a sentence without its full stop; "" for a value that says nothing."""
     if topic == "closest_vehicle_distance":
-        return "The lanes ahead are free" if value is None else f"The nearest vehicle is about {value} meters ahead"
+        return (
+            "The lanes ahead are free"
+            if value is None
+            else f"The nearest vehicle is about {value} meters ahead"
+        )
     if value is None or value == "unknown":
         return ""
     word = str(value).replace("_", " ")
@@ -261,7 +273,11 @@ def statement(topic: str, value: Value) -> str:
         case "pedestrian_on_road":
             return f"{'A' if value else 'No'} person is on the road"
         case "ego_vehicle_speed":
-            return "The ego vehicle is stopped" if value == 0 else f"The ego vehicle drives at about {value} km/h"
+            return (
+                "The ego vehicle is stopped"
+                if value == 0
+                else f"The ego vehicle drives at about {value} km/h"
+            )
         case "road_curvature":
             return _BENDS[str(value)]
         case "visibility":
@@ -279,5 +295,3 @@ def _statements(sentence: str, values: Mapping[str, Any]) -> str:
     """What the JSON says of every topic that a sentence makes a claim about, without the last full stop."""
     topics = dict.fromkeys(claim.topic for claim in read_claims(sentence) if claim.topic in values)
     return ". ".join(said for topic in topics if (said := statement(topic, values[topic])))
-
-

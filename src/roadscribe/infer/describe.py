@@ -37,7 +37,7 @@ class ReadyModel(NamedTuple):
 
     name: str
     """What the user would give as ``--model`` to get it again."""
-    engine: ReportEngine | AgreeingEngine
+    engine: ReportEngine
     footage: Footage
     """Which frames it takes."""
     notice: str | None
@@ -72,8 +72,8 @@ def describe_videos(
     alone = len(videos) == 1 and len(found) + len(failed) == 1
     if found:
         ready = open_model(model, recipe)
-        if recipe.infer.agree and isinstance(ready.engine, ReportEngine):
-            ready = ready._replace(engine=AgreeingEngine(ready.engine, recipe.infer.agree_prose))
+        infer = recipe.infer
+        engine = AgreeingEngine(ready.engine, infer.agree_prose) if infer.agree else ready.engine
         if ready.notice:
             say(ready.notice)
     described = 0
@@ -86,7 +86,7 @@ def describe_videos(
             if not alone:
                 say(str(error))
             continue
-        (answer,) = ready.engine.generate([clip.images()], grammar=recipe.infer.grammar)
+        (answer,) = engine.generate([clip.images()], grammar=recipe.infer.grammar)
         described += 1
         yield describe_answer(video, clip, answer, ready, time.perf_counter() - started)
     if failed and alone:

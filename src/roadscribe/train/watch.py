@@ -100,9 +100,7 @@ class Look:
         """What boards draw, under the names that transformers' callbacks sort by."""
         whole = ("field_accuracy", "schema_valid", "finished", "prose_accuracy", "contradicting")
         numbers = {f"eval_{name}": share for name in whole if (share := getattr(self, name)) is not None}
-        return numbers | {
-            f"eval_correct_{name}": share for name, share in self.parameters.items()
-        }
+        return numbers | {f"eval_correct_{name}": share for name, share in self.parameters.items()}
 
 
 def open_held_out(dataset: Path, processor: Any, recipe: Recipe) -> HeldOut:
@@ -361,7 +359,9 @@ def _cards() -> list[int]:
 def describe_look(look: Look, is_best: bool, by: BestBy) -> str:
     """A look in one line."""
     best = f", the best so far by {by}" if is_best else ""
-    claims = "no claims" if look.prose_accuracy is None else f"{100 * look.prose_accuracy:.0f} % of the claims"
+    claims = (
+        "no claims" if look.prose_accuracy is None else f"{100 * look.prose_accuracy:.0f} % of the claims"
+    )
     cut = "" if look.finished == 1 else f", {100 * (1 - look.finished):.0f} % cut off at the limit"
     return (
         f"step {look.step}: {look.clips} held-out reports: {100 * look.schema_valid:.0f} % hold the schema, "

@@ -144,7 +144,7 @@ _LIGHTS = (
     ),
     Phrase(
         "traffic_light_state",
-        rf"\bthere (?:is|are) (?:also )?(?:(?:a|several|multiple|two|three|four|some|various|many|visible)\s)*(?P<v>traffic (?:light|signal)s?)\b(?! (?:ahead )?(?:\w+ )?(?:violation|rule|issue|change))",
+        r"\bthere (?:is|are) (?:also )?(?:(?:a|several|multiple|two|three|four|some|various|many|visible)\s)*(?P<v>traffic (?:light|signal)s?)\b(?! (?:ahead )?(?:\w+ )?(?:violation|rule|issue|change))",
         "present",
     ),
     Phrase(
