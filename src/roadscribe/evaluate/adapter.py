@@ -53,8 +53,11 @@ class _Engines(Mapping[str, ReportsEngine]):
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
                 engines = {"base": tuned.without_adapter(), "tuned": tuned}
             infer = self._recipe.infer
-            agreeing = {name: AgreeingEngine(one, infer.agree_prose) for name, one in engines.items()}
-            self._loaded = dict(agreeing) if infer.agree else dict(engines)
+            self._loaded = {**engines}
+            if infer.agree:
+                self._loaded = {
+                    name: AgreeingEngine(one, infer.agree_prose) for name, one in engines.items()
+                }
         return self._loaded[name]
 
 
