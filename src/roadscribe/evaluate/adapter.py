@@ -24,7 +24,7 @@ class _Engines(Mapping[str, ReportsEngine]):
 
     def __init__(self, recipe: Recipe, adapter: Path | None) -> None:
         self._recipe, self._adapter = recipe, adapter
-        self._loaded: dict[str, ReportEngine] = {}
+        self._loaded: dict[str, ReportsEngine] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(("base",) if self._adapter is None else ("base", "tuned"))
@@ -53,11 +53,9 @@ class _Engines(Mapping[str, ReportsEngine]):
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
                 engines = {"base": tuned.without_adapter(), "tuned": tuned}
             infer = self._recipe.infer
-            self._loaded = {**engines}
-            if infer.agree:
-                self._loaded = {
-                    name: AgreeingEngine(one, infer.agree_prose) for name, one in engines.items()
-                }
+            for name, engine in engines.items():
+                agreeing: ReportsEngine = AgreeingEngine(engine, infer.agree_prose)
+                self._loaded[name] = agreeing if infer.agree else engine
         return self._loaded[name]
 
 
