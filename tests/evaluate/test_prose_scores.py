@@ -160,7 +160,7 @@ def test_a_model_whose_prose_reads_the_road_is_told_so(tmp_path: Path) -> None:
 def test_right_values_do_not_hide_a_prose_that_says_the_same_of_every_drive(tmp_path: Path) -> None:
     found = card(tmp_path / "card", lambda truth: "The weather is clear.")
     assert verdict(found, "overall").outcome == "partly"
-    assert "against the report's own JSON" in verdict(found, "overall").text
+    assert "of the reports contradict their own JSON" in verdict(found, "overall").text
     assert verdict(found, "prose").outcome in ("prior", "bad")
     assert verdict(found, "contradiction").outcome == "bad"
     page = (tmp_path / "card" / "scorecard.html").read_text()

@@ -30,9 +30,9 @@ def with_prose(overall: Verdict, run: RunScore) -> Verdict:
         return overall.model_copy(update={"text": text})
     faults = []
     if prose.gain[1] <= 0:
-        faults.append("no better than a text that always says the same")
+        faults.append("they are no better than a text that always says the same")
     if prose.contradicting[0] > MAX_CONTRADICTING:
-        faults.append(f"in {percent(prose.contradicting[0])} of the reports against the report's own JSON")
+        faults.append(f"{percent(prose.contradicting[0])} of the reports contradict their own JSON")
     share = f"Of the claims in its prose {percent(prose.right[0])} are right"
     text = f"{overall.text} {share}{', but ' if faults else '.'}{' and '.join(faults)}{'.' if faults else ''}"
     outcome: Outcome = "partly" if faults and overall.outcome == "good" else overall.outcome
