@@ -16,7 +16,7 @@ roadscribe() { "$python" -m roadscribe "$@"; }
 base_of() { [ -e "$work/$1/config.json" ] || run "$python" "$here/base_model.py" --size "$1" --out "$work/$1"; }
 
 base_of 2b
-[ -e "$work/rows" ] || run "$python" "$here/rows.py" --count 64 --out "$work/rows"
+[ -e "$work/rows" ] || run "$python" "$here/make_random_dataset.py" --count 64 --out "$work/rows"
 recipes=$here/../recipes
 few="--set train.max_steps=4 --set train.logging_steps=1 --set train.eval_steps=0 --set train.keep=last --set train.read_back=same"
 bench="$python $here/train.py --base $work/2b --set train.compile=true"
@@ -24,7 +24,7 @@ threes="--steps 9 --rows 240 --answers 3 --samples-a-step 24 --variants ours"
 for part in $parts; do
   case $part in
     where)  # 80 s
-      run "$python" "$here/where.py" --base "$work/2b" --set train.compile=true ;;
+      run "$python" "$here/profile_step.py" --base "$work/2b" --set train.compile=true ;;
     main)   # 270 s, half of it the original
       run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours original --json "$work/main.json" ;;
     epochs) # 210 s: three epochs, so that features are kept

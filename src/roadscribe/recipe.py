@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from roadscribe.errors import InputError
+from roadscribe.report import PARAMETERS
 
 MAX_SHOWN_CHARS = 80
 """As much of a wrong value as a message shows."""
@@ -204,8 +205,11 @@ class Train(_Section):
     """The dataset's split that they come from."""
     eval_grammar: bool = False
     """Write them under the grammar: much faster early on, but then every finished report holds the schema."""
-    best_by: Literal["field_accuracy", "schema_then_accuracy"] = "field_accuracy"
-    """What makes a step the best: right values, or reports that hold the schema, and then right values."""
+    best_by: Literal[
+        "field_accuracy", "schema_then_accuracy", "report_accuracy", "agreement_then_accuracy"
+    ] = "field_accuracy"
+    """What makes a step the best: right values; reports that hold the schema, then right values; the mean of right
+    values and right claims in the prose; or the fewest reports that contradict their own JSON, then that mean."""
     keep: Literal["last", "best"] = "last"
     """Which adapter a run leaves: the last step's, or that of the best step looked at (needs `eval_steps`)."""
     report_to: tuple[str, ...] = ()
@@ -227,6 +231,21 @@ class Infer(_Section):
     """Admit only the report's text form; without it the model writes what it likes."""
     max_new_tokens: int = Field(default=1024, ge=16, le=8192)
     batch_size: int = Field(default=8, ge=1)
+    agree: bool = False
+    """Write sentences that contradict the report's own JSON anew, beginning with what the JSON says; each change is
+    a finding."""
+    agree_prose: tuple[str, ...] = ()
+    """Parameters in which, under `agree`, the prose decides and the JSON is changed: those where the scorecard counts
+    the prose right more often."""
+
+    @field_validator("agree_prose", mode="before")
+    @classmethod
+    def _only_parameters(cls, value: Any) -> Any:
+        names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+        for name in names if isinstance(names, tuple) else ():
+            if name not in PARAMETERS:
+                raise ValueError(f"{name!r} is none of the 12 parameters ({', '.join(PARAMETERS)})")
+        return names
 
 
 class Evaluate(_Section):

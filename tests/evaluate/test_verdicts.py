@@ -10,7 +10,7 @@ from evaluate_standin import TableEngine, clips, parameters, report, true_parame
 
 from roadscribe.evaluate.evaluate import evaluate
 from roadscribe.evaluate.scorecard import Scorecard, Verdict
-from roadscribe.evaluate.verdicts import percent, points
+from roadscribe.evaluate.wording import percent, points
 from roadscribe.recipe import load_recipe
 
 SOME = clips(40)

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
+from roadscribe.model.load import fix_cpu_numerics
+
 Clip = list[Image.Image]
 
 
@@ -53,6 +55,7 @@ def adapted(lively_folder: Path) -> Any:
         llm_int8_skip_modules=[r".*\bvisual", "lm_head"],
     )
     base = AutoModelForImageTextToText.from_pretrained(lively_folder, quantization_config=quantisation)
+    fix_cpu_numerics(base)
     torch.manual_seed(2)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     return get_peft_model(base, LoraConfig(r=4, target_modules=targets, init_lora_weights=False)).eval()

@@ -12,7 +12,8 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from roadscribe.infer.dense import wants_dense
-from roadscribe.infer.engine import FrameFeatures, GeneratedReport, Memory, ReportEngine, frame_digest
+from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine, frame_digest
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.model.encode import Sample, encode
 from roadscribe.prompts import messages
 from roadscribe.report import holds_schema
@@ -279,7 +280,7 @@ def test_the_memory_keeps_what_was_asked_for_last() -> None:
     def feature() -> FrameFeatures:
         return FrameFeatures(torch.zeros(1, 1, 25))
 
-    memory: Memory[FrameFeatures] = Memory(limit_bytes=250)
+    memory: LRUCache[FrameFeatures] = LRUCache(limit_bytes=250)
     memory.put("a", feature())
     memory.put("b", feature())
     assert memory.get("a") is not None
@@ -293,3 +294,44 @@ def test_the_memory_keeps_what_was_asked_for_last() -> None:
 def test_seconds_are_each_answers_share(model: Any, processor: Any, make_clip: MakeClip) -> None:
     answers = ReportEngine(model, processor, max_new_tokens=5).generate([make_clip(0), make_clip(1)])
     assert answers[0].seconds == answers[1].seconds > 0
+
+
+def test_a_given_beginning_is_continued_as_plain_greedy_generation_continues_it(
+    model: Any, processor: Any, make_clip: MakeClip
+) -> None:
+    clips, beginnings = [make_clip(0), make_clip(1, 3), make_clip(0)], ["A red light", "Rain", ""]
+    engine = ReportEngine(model, processor, batch_size=2)
+    answers = engine.generate(clips, grammar=False, beginnings=beginnings, max_new_tokens=20)
+    for clip, beginning, answer in zip(clips, beginnings, answers, strict=True):
+        inputs = encode(processor, [Sample(clip, messages(len(clip)))])
+        prompt = inputs["input_ids"].shape[1]
+        given = processor.tokenizer.encode(beginning, add_special_tokens=False)
+        if given:
+            more = torch.tensor([given])
+            for key, ids in (
+                ("input_ids", more),
+                ("attention_mask", torch.ones_like(more)),
+                ("mm_token_type_ids", torch.zeros_like(more)),
+            ):
+                inputs[key] = torch.cat([inputs[key], ids], dim=1)
+        with torch.inference_mode():
+            output = model.generate(**inputs, max_new_tokens=20, do_sample=False)
+        assert answer.token_ids == tuple(output[0, prompt:].tolist())
+        assert answer.text.startswith(beginning)
+
+
+def test_a_beginning_is_not_counted_by_the_limit_of_new_tokens(
+    model: Any, processor: Any, make_clip: MakeClip
+) -> None:
+    beginning = "**Scene Description:**\nA red light"
+    (answer,) = ReportEngine(model, processor).generate(
+        [make_clip(0)], beginnings=[beginning], max_new_tokens=3
+    )
+    read = len(processor.tokenizer.encode(beginning, add_special_tokens=False))
+    assert answer.text.startswith(beginning)
+    assert (answer.tokens, answer.finished) == (read + 3, False)
+
+
+def test_a_beginning_that_no_report_has_is_refused(model: Any, processor: Any, make_clip: MakeClip) -> None:
+    with pytest.raises(ValueError, match="no report begins with"):
+        ReportEngine(model, processor).generate([make_clip(0)], beginnings=["Hello"])

@@ -24,7 +24,7 @@ class _Engines(Mapping[str, ReportsEngine]):
 
     def __init__(self, recipe: Recipe, adapter: Path | None) -> None:
         self._recipe, self._adapter = recipe, adapter
-        self._loaded: dict[str, ReportEngine] = {}
+        self._loaded: dict[str, ReportsEngine] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(("base",) if self._adapter is None else ("base", "tuned"))
@@ -34,6 +34,7 @@ class _Engines(Mapping[str, ReportsEngine]):
 
     def __getitem__(self, name: str) -> ReportsEngine:
         if not self._loaded:
+            from roadscribe.infer.agreement import AgreeingEngine
             from roadscribe.infer.engine import ReportEngine
             from roadscribe.model.adapter import load_adapter
             from roadscribe.model.load import load_base
@@ -44,11 +45,17 @@ class _Engines(Mapping[str, ReportsEngine]):
             }
             if self._adapter is None:
                 base = load_base(self._recipe.model, max_pixels=self._recipe.footage.max_pixels)
-                self._loaded = {"base": ReportEngine(base.model, base.processor, **options)}
+                engines: dict[str, ReportEngine] = {
+                    "base": ReportEngine(base.model, base.processor, **options)
+                }
             else:
                 loaded = load_adapter(self._adapter, dtype=self._recipe.model.dtype)
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
-                self._loaded = {"base": tuned.without_adapter(), "tuned": tuned}
+                engines = {"base": tuned.without_adapter(), "tuned": tuned}
+            infer = self._recipe.infer
+            for name, engine in engines.items():
+                agreeing: ReportsEngine = AgreeingEngine(engine, infer.agree_prose)
+                self._loaded[name] = agreeing if infer.agree else engine
         return self._loaded[name]
 
 

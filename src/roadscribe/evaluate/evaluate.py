@@ -28,7 +28,8 @@ from roadscribe.evaluate.predictions import Prediction, RunKey, predict, write_p
 from roadscribe.evaluate.scorecard import LeftOut, Scorecard, main_runs, read_scorecard, score
 from roadscribe.evaluate.scores import Values
 from roadscribe.evaluate.statistics import Interval
-from roadscribe.evaluate.verdicts import conclude, parameters_by_outcome, percent
+from roadscribe.evaluate.verdicts import conclude, parameters_by_outcome
+from roadscribe.evaluate.wording import percent
 from roadscribe.progress import progress
 from roadscribe.recipe import Recipe
 from roadscribe.report import PARAMETERS, DrivingParameters
@@ -199,6 +200,17 @@ def _truth(clip: Clip) -> Values:
     return clip.evidence.truth.parameters.model_dump()
 
 
+TIMES_OF_DAY = {"daytime": "day", "night": "night", "dawn/dusk": "dawn_dusk"}
+"""BDD100K's words for the time of day, as claims in prose name it."""
+
+
+def true_time_of_day(clip: Clip) -> str | None:
+    """The labelled time of day at the clip's last frame; None where no label within half a second tells it."""
+    known = [one for one in clip.evidence.labels if abs(one.time_s - clip.now_s) <= MAX_TRUTH_GAP_S]
+    nearest = min(known, key=lambda one: abs(one.time_s - clip.now_s), default=None)
+    return TIMES_OF_DAY.get(nearest.time_of_day or "") if nearest else None
+
+
 def _fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:
     """Which clips these are: a resumed run must see the same ones, in the same order, with the same truth."""
     digest = hashlib.sha256()
@@ -256,7 +268,15 @@ def _ask(
                 seconds[run] += record["seconds"]
                 for index, kept in zip(members, record["answers"], strict=True):
                     clip = clips[index]
-                    predictions[run].append(predict(run, drive_id=clip.drive_id, truth=_truth(clip), **kept))
+                    predictions[run].append(
+                        predict(
+                            run,
+                            drive_id=clip.drive_id,
+                            truth=_truth(clip),
+                            time_of_day=true_time_of_day(clip),
+                            **kept,
+                        )
+                    )
                 advance(len(members), run.label)
     return predictions, seconds
 
@@ -276,7 +296,13 @@ def print_table(scorecard: Scorecard, console: Console | None = None) -> None:
         console.print(
             Text("Widen the terminal to see the 95 % intervals; they are in scorecard.json.", style="dim")
         )
-    marks = {"good": ("✓", "green"), "prior": ("✕", "red"), "bad": ("✕", "red"), "unclear": ("?", "yellow")}
+    marks = {
+        "good": ("✓", "green"),
+        "partly": ("✕", "red"),
+        "prior": ("✕", "red"),
+        "bad": ("✕", "red"),
+        "unclear": ("?", "yellow"),
+    }
     for verdict in scorecard.verdicts:
         if verdict.rule != "parameter":
             mark, style = marks.get(verdict.outcome, ("·", "dim"))
@@ -332,4 +358,9 @@ def _table(scorecard: Scorecard, *, intervals: bool) -> Table:
     table.add_row(Text("mean of 12", style="bold"), f"{100 * scorecard.majority.mean_accuracy:.0f}", *means)
     schema = [percent(run.schema_valid) for run in scorecard.runs]
     table.add_row("holds the schema", "", *schema)
+    prose = [run.prose for run in scorecard.runs]
+    right = [cell(one.right) if one and one.right else Text("") for one in prose]
+    table.add_row("claims in prose right", "", *right)
+    shares = [percent(one.contradicting[0]) if one else "" for one in prose]
+    table.add_row("contradicts its JSON", "", *shares)
     return table

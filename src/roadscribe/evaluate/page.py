@@ -19,11 +19,12 @@ import markupsafe
 from PIL import Image
 
 from roadscribe.clip import Clip
+from roadscribe.evaluate.page_prose import marked_claims, prose_rows
 from roadscribe.evaluate.predictions import CONTROL_WORDS, Prediction, RunKey, prose
 from roadscribe.evaluate.scorecard import MAJORITY, ParameterScore, RunScore, Scorecard, main_runs
 from roadscribe.evaluate.scores import NOT_STATED, TOLERANCES, Value, word
 from roadscribe.evaluate.statistics import Interval
-from roadscribe.evaluate.verdicts import percent, signed
+from roadscribe.evaluate.wording import label, percent, signed
 from roadscribe.report import PARAMETERS
 
 HERE = Path(__file__).parent
@@ -43,6 +44,7 @@ UNITS = {"closest_vehicle_distance": "m", "ego_vehicle_speed": "km/h"}
 
 OVERALL_TITLES = {
     "good": "It reads the road",
+    "partly": "Its values read the road, its prose does not",
     "prior": "It answers from a prior",
     "bad": "It has not learned the task",
     "unclear": "Not enough to conclude",
@@ -96,6 +98,8 @@ def render_page(
         confusions=[
             (name, one.confusion) for name, one in run.parameters.items() if one.confusion is not None
         ],
+        prose=run.prose,
+        prose_rows=prose_rows(scorecard, mains, subject),
         gallery=gallery(scorecard, predictions, mains, subject, clips),
         tolerances=[
             (label(name), f"{rule.absolute:g} {UNITS[name]}", percent(rule.relative))
@@ -107,11 +111,6 @@ def render_page(
         panel_label=panel_label,
         word=word,
     )
-
-
-def label(name: str) -> str:
-    """``ego_vehicle_speed`` -> ``ego vehicle speed``."""
-    return name.replace("_", " ")
 
 
 def unbroken(text: str) -> str:
@@ -148,6 +147,24 @@ def headlines(scorecard: Scorecard, run: RunScore) -> list[dict[str, str]]:
         }
     ]
     shuffled = key._replace(control="shuffled").label
+    if run.prose is not None and run.prose.right is not None:
+        right, against = run.prose.right, run.prose.contradicting
+        items.append(
+            {
+                "value": f"{100 * right[0]:.0f}",
+                "unit": "%",
+                "what": "of the claims in the prose right",
+                "detail": f"95 %: {100 * right[1]:.0f} to {100 * right[2]:.0f}",
+            }
+        )
+        items.append(
+            {
+                "value": f"{100 * against[0]:.0f}",
+                "unit": "%",
+                "what": "of the reports contradict their own JSON",
+                "detail": f"95 %: {100 * against[1]:.0f} to {100 * against[2]:.0f}",
+            }
+        )
     for minus, parameter, what in (
         (MAJORITY, None, "points over the constant answer"),
         ("base", None, "points over the base model"),
@@ -326,14 +343,15 @@ def _gallery_card(
     own = predictions[0]
     flags = [one.correct for one in predictions]
     scene, risks = prose(own.text)
+    marked = [marked_claims(part, own) for part in (scene, *risks)]
     return {
         "clip_id": clip.clip_id,
         "drive_id": clip.drive_id,
         "right": right,
         "wrong": " ".join(name for name in PARAMETERS if not flags[0][name]),
         "frames": strip,
-        "scene": scene,
-        "risks": risks,
+        "scene": marked[0],
+        "risks": marked[1:],
         "schema_valid": own.schema_valid,
         "finished": own.finished,
         "text": own.text,

@@ -61,6 +61,8 @@ class Prediction:
     predicted: Mapping[str, Value]
     """Canonical values by parameter; what the text does not state legibly is absent."""
     truth: Mapping[str, Value]
+    time_of_day: str | None = None
+    """The true time of day ("day", "night", "dawn_dusk"), which only the prose speaks of; None: not known."""
 
     @property
     def correct(self) -> dict[str, bool]:
@@ -100,6 +102,7 @@ def predict(
     finished: bool,
     tokens: int,
     seconds: float,
+    time_of_day: str | None = None,
 ) -> Prediction:
     """Read one answer: strict schema check and every value that can be recovered."""
     return Prediction(
@@ -113,6 +116,7 @@ def predict(
         schema_valid=holds_schema(text),
         predicted=stated_values(text),
         truth=truth,
+        time_of_day=time_of_day,
     )
 
 
@@ -139,6 +143,7 @@ PREDICTION_SCHEMA = pa.schema(
     + [(f"predicted_{name}", _arrow_type(name)) for name in PARAMETERS]
     + [(f"true_{name}", _arrow_type(name)) for name in PARAMETERS]
     + [(f"correct_{name}", pa.bool_()) for name in PARAMETERS]
+    + [("true_time_of_day", pa.string())]
 )
 """``not_stated`` tells a null that the model wrote from a parameter that it left out."""
 
@@ -159,6 +164,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
             **{f"predicted_{name}": one.predicted.get(name) for name in PARAMETERS},
             **{f"true_{name}": one.truth[name] for name in PARAMETERS},
             **{f"correct_{name}": right for name, right in one.correct.items()},
+            "true_time_of_day": one.time_of_day,
         }
         for one in predictions
     ]
@@ -186,6 +192,7 @@ def read_predictions(path: Path) -> list[Prediction]:
                 name: row[f"predicted_{name}"] for name in PARAMETERS if name not in row["not_stated"]
             },
             truth={name: row[f"true_{name}"] for name in PARAMETERS},
+            time_of_day=row["true_time_of_day"],
         )
         for row in rows
     ]

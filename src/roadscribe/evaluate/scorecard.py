@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from roadscribe.artifacts import read_json
 from roadscribe.errors import InputError
 from roadscribe.evaluate.predictions import Prediction, RunKey
+from roadscribe.evaluate.prose_scores import ProseScore, score_prose
 from roadscribe.evaluate.scores import (
     CLASS_PARAMETERS,
     Value,
@@ -106,6 +107,8 @@ class RunScore(_Record):
     seconds: float
     """Time the engine took for all reports of this run."""
     parameters: dict[str, ParameterScore]
+    prose: ProseScore | None = None
+    """Scores of the two prose sections; null in scorecards written before they were scored."""
 
     @property
     def key(self) -> RunKey:
@@ -132,7 +135,8 @@ class Majority(_Record):
     """On the evaluated clips."""
 
 
-Outcome = Literal["good", "prior", "bad", "unclear", "note"]
+Outcome = Literal["good", "partly", "prior", "bad", "unclear", "note"]
+"""partly: the values of the JSON are good, the prose is not."""
 
 
 class Verdict(_Record):
@@ -231,7 +235,7 @@ def score(
     )
     flags = {key: flags_array([one.predicted for one in run], truths) for key, run in predictions.items()}
     runs = [
-        _score_run(key, run, flags[key], majority_flags, draws, seconds[key])
+        _score_run(key, run, flags[key], majority_flags, answers, draws, seconds[key])
         for key, run in predictions.items()
     ]
     named = {key.label: array for key, array in flags.items()} | {MAJORITY: majority_flags}
@@ -275,6 +279,7 @@ def _score_run(
     run: Sequence[Prediction],
     flags: np.ndarray,
     majority_flags: np.ndarray,
+    majority: Values,
     draws: DriveResamples,
     seconds: float,
 ) -> RunScore:
@@ -307,6 +312,14 @@ def _score_run(
             )
             for column, name in enumerate(PARAMETERS)
         },
+        prose=score_prose(
+            [one.text for one in run],
+            predicted,
+            truths,
+            [one.time_of_day for one in run],
+            majority,
+            draws,
+        ),
     )
 
 

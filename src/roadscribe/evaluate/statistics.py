@@ -70,11 +70,27 @@ def interval(values: np.ndarray, draws: DriveResamples, where: np.ndarray | None
     counted = np.ones(len(values)) if where is None else where.astype(np.float64)
     if not counted.any():
         raise ValueError("no clips to average over")
+    return ratio_interval(values * counted, counted, draws)
+
+
+def ratio_interval(parts: np.ndarray, wholes: np.ndarray, draws: DriveResamples) -> Interval:
+    """The sum of ``parts`` over the sum of ``wholes`` with its 95 % percentile interval.
+
+    Args:
+        parts: (clips,), for example right claims per clip.
+        wholes: (clips,), for example claims per clip. Resamples in which they sum to 0 are left out.
+        draws: from ``resample_drives`` over the same clips.
+
+    Raises:
+        ValueError: ``wholes`` sum to 0.
+    """
+    if not wholes.any():
+        raise ValueError("nothing to take a share of")
     drives = draws.drives
-    sums = np.bincount(draws.clip_drive, weights=values * counted, minlength=drives)
-    counts = np.bincount(draws.clip_drive, weights=counted, minlength=drives)
+    sums = np.bincount(draws.clip_drive, weights=parts, minlength=drives)
+    counts = np.bincount(draws.clip_drive, weights=wholes, minlength=drives)
     drawn = draws.weights @ counts
-    means = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    ratios = (draws.weights @ sums)[drawn > 0] / drawn[drawn > 0]
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     # Six digits: more than any count of drives supports; the last bits differ between BLAS builds.
     return round(float(sums.sum() / counts.sum()), 6), round(float(low), 6), round(float(high), 6)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roadscribe.evaluate.predictions import RunKey
+from roadscribe.evaluate.prose_verdicts import prose_verdicts, with_prose
 from roadscribe.evaluate.scorecard import (
     MAJORITY,
     Difference,
@@ -21,7 +22,7 @@ from roadscribe.evaluate.scorecard import (
     main_runs,
 )
 from roadscribe.evaluate.scores import word
-from roadscribe.evaluate.statistics import Interval
+from roadscribe.evaluate.wording import percent, points, range_words
 from roadscribe.report import PARAMETERS
 
 NEAR = 0.05
@@ -52,28 +53,6 @@ Runs = dict[RunKey, RunScore]
 Pairs = dict[tuple[str, str], Difference]
 
 
-def percent(share: float) -> str:
-    """0.873 -> "87 %"; one decimal where rounding would claim all or nothing."""
-    rounded = round(100 * share)
-    return f"{100 * share:.1f} %" if rounded in (0, 100) and share not in (0.0, 1.0) else f"{rounded} %"
-
-
-def points(share: float) -> str:
-    """0.412 -> "41 points"."""
-    number = round(100 * abs(share))
-    return f"{number} point{'' if number == 1 else 's'}"
-
-
-def signed(share: float) -> str:
-    """A difference of shares in points: +42, −3, 0 (with the true minus sign)."""
-    number = round(100 * share)
-    return f"+{number}" if number > 0 else f"−{-number}" if number < 0 else "0"
-
-
-def _range(interval: Interval) -> str:
-    return f"95 % interval {signed(interval[1])} to {signed(interval[2])}"
-
-
 def conclude(scores: Scores) -> list[Verdict]:
     """All verdicts, model by model: what holds overall, each control, each parameter, then what to mind."""
     runs = {run.key: run for run in scores.runs}
@@ -88,8 +67,9 @@ def conclude(scores: Scores) -> list[Verdict]:
             )
             verdicts += [_verdict("overall", key, "unclear", text), _schema(key, runs)]
             continue
-        verdicts.append(_overall(key, runs, pairs))
+        verdicts.append(with_prose(_overall(key, runs, pairs), runs[key]))
         verdicts += _gain(key, runs, pairs)
+        verdicts += prose_verdicts(key, runs)
         verdicts.append(_schema(key, runs))
         verdicts += [
             _without_picture(key, control, runs, pairs)
@@ -186,7 +166,7 @@ def _gain(key: RunKey, runs: Runs, pairs: Pairs) -> list[Verdict]:
         return []
     gain = pairs[key.label, base.label].mean_accuracy
     before, after = (percent(runs[one].mean_accuracy[0]) for one in (base, key))
-    numbers = f"({before} → {after}; {_range(gain)})"
+    numbers = f"({before} → {after}; {range_words(gain)})"
     if gain[1] > 0:
         return [
             _verdict("gain", key, "good", f"Fine-tuning adds {points(gain[0])} to the base model {numbers}.")
@@ -233,7 +213,7 @@ def _without_picture(key: RunKey, control: str, runs: Runs, pairs: Pairs) -> Ver
             control,
             key,
             "prior",
-            f"{scores}, and nothing shows that the true frames do better ({_range(drop)}):",
+            f"{scores}, and nothing shows that the true frames do better ({range_words(drop)}):",
             "the model answers from a prior.",
         )
     if control == "swapped":
@@ -241,7 +221,7 @@ def _without_picture(key: RunKey, control: str, runs: Runs, pairs: Pairs) -> Ver
             control,
             key,
             "good",
-            f"{scores}, {points(drop[0])} less than the true ones ({_range(drop)}):",
+            f"{scores}, {points(drop[0])} less than the true ones ({range_words(drop)}):",
             "what the model says comes from the frames it is shown.",
         )
     if above[0] >= -NEAR:
@@ -293,7 +273,7 @@ def _without_time(key: RunKey, control: str, runs: Runs, pairs: Pairs) -> Verdic
     if drop[1] <= 0:
         return speed(
             "unclear",
-            f"Speed goes from {before} to {after} when {when}, but the interval holds zero ({_range(drop)}):",
+            f"Speed goes from {before} to {after} when {when}, but the interval holds zero ({range_words(drop)}):",
             "reasoning over time is not shown.",
         )
     speed_lost = drop[0] / leads["ego_vehicle_speed"][0]
@@ -310,7 +290,7 @@ def _without_time(key: RunKey, control: str, runs: Runs, pairs: Pairs) -> Verdic
     )
     return speed(
         "good",
-        f"Speed falls by {points(drop[0])} when {when} ({before} → {after}; {_range(drop)}),",
+        f"Speed falls by {points(drop[0])} when {when} ({before} → {after}; {range_words(drop)}),",
         f"while {one_frame} {change}: the model reads motion over time.",
     )
 
@@ -339,7 +319,7 @@ def _parameter(key: RunKey, name: str, runs: Runs, pairs: Pairs) -> Verdict:
     if gain[1] <= 0:
         return said(
             "prior",
-            f"{label}: not shown to be above the majority answer ({against}; {_range(gain)}):",
+            f"{label}: not shown to be above the majority answer ({against}; {range_words(gain)}):",
             "no better than a prior.",
         )
     if black in runs and pairs[key.label, black.label].parameters[name][1] <= 0:

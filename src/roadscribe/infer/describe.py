@@ -16,6 +16,7 @@ from roadscribe.clip import Clip
 from roadscribe.errors import InputError
 from roadscribe.footage.collect import clip_from_source
 from roadscribe.footage.sources import SourceVideo, find_videos, real_path
+from roadscribe.infer.agreement import AgreeingEngine, contradiction_findings
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import CONTRACT, VisionContract, read_contract
@@ -60,6 +61,8 @@ def describe_videos(
         "driving_parameters", "risk_assessment"}, "text", "frames": [{"time_s"}], "seconds", "model"}``.
         ``report`` is null where none can be read in the text. ``clip_id`` names what a manifest's line asked
         for. ``problem`` says why the report is null or what was mended, ``notice`` what to know of the model.
+        ``findings`` lists, where there are any, sentences that contradict the report's own JSON, and what
+        ``infer.agree`` made of them.
 
     Raises:
         InputError: no such model, none of the videos can be described; or, after all others are done, some
@@ -69,6 +72,8 @@ def describe_videos(
     alone = len(videos) == 1 and len(found) + len(failed) == 1
     if found:
         ready = open_model(model, recipe)
+        infer = recipe.infer
+        engine = AgreeingEngine(ready.engine, infer.agree_prose) if infer.agree else ready.engine
         if ready.notice:
             say(ready.notice)
     described = 0
@@ -81,7 +86,7 @@ def describe_videos(
             if not alone:
                 say(str(error))
             continue
-        (answer,) = ready.engine.generate([clip.images()], grammar=recipe.infer.grammar)
+        (answer,) = engine.generate([clip.images()], grammar=recipe.infer.grammar)
         described += 1
         yield describe_answer(video, clip, answer, ready, time.perf_counter() - started)
     if failed and alone:
@@ -97,6 +102,7 @@ def describe_answer(
 ) -> dict[str, Any]:
     """One answer as `describe_videos` yields it; ``seconds`` is the wall time from video to report."""
     report, problem = read_report(answer)
+    findings = [*answer.findings, *contradiction_findings(answer.text)]
     return {
         "video": str(video.path),
         **({"clip_id": video.clip_id} if video.source in ("manifest", "simulator") else {}),
@@ -105,6 +111,7 @@ def describe_answer(
         "frames": [{"time_s": round(time_s, 3)} for time_s in clip.timestamps_s],
         "seconds": round(seconds, 3),
         "model": ready.name,
+        **({"findings": [one.model_dump(mode="json") for one in findings]} if findings else {}),
         **({"problem": problem} if problem else {}),
         **({"notice": ready.notice} if ready.notice else {}),
     }

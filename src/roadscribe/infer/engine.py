@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 import xgrammar
@@ -23,9 +23,11 @@ from PIL import Image
 
 from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
 from roadscribe.prompts import INSTRUCTION, messages
+from roadscribe.report import Finding
 
 FRAMES_AT_ONCE = 16
 """Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
@@ -48,43 +50,8 @@ class GeneratedReport:
     forced_tokens: int
     """How many of the tokens the grammar left no choice about; the model was not asked for them."""
     token_ids: tuple[int, ...]
-
-
-class _Sized(Protocol):
-    @property
-    def nbytes(self) -> int: ...
-
-
-_Kept = TypeVar("_Kept", bound=_Sized)
-
-
-class Memory(Generic[_Kept]):
-    """Things by key, up to a number of bytes; what was not asked for the longest goes first."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._used = 0
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
-
-    def get(self, key: Hashable) -> _Kept | None:
-        """What is kept under ``key``, or None."""
-        if key not in self._kept:
-            return None
-        self._kept.move_to_end(key)
-        return self._kept[key]
-
-    def put(self, key: Hashable, thing: _Kept) -> None:
-        """Keep a thing, unless it alone is larger than the limit."""
-        if key in self._kept or thing.nbytes > self._limit:
-            return
-        self._kept[key] = thing
-        self._used += thing.nbytes
-        while self._used > self._limit:
-            _, oldest = self._kept.popitem(last=False)
-            self._used -= oldest.nbytes
-
-    def __len__(self) -> int:
-        return len(self._kept)
+    findings: tuple[Finding, ...] = ()
+    """What was changed in the text after it was generated (see `agreement`)."""
 
 
 class FrameFeatures(NamedTuple):
@@ -103,6 +70,10 @@ class _Question(NamedTuple):
     """Digest of each frame's pixels."""
     grammar: bool
     text: str
+    beginning: str
+    """What the answer begins with; the model goes on from there."""
+    limit: int
+    """New tokens, those of the beginning not counted."""
 
 
 @dataclass
@@ -113,6 +84,8 @@ class _Sequence:
     next_position: int
     """M-RoPE position of the next token, the same on all three axes for text."""
     state: ReportState | None
+    limit: int
+    """Tokens after which the answer is cut off, those of its given beginning included."""
     tokens: list[int] = field(default_factory=list)
     unread: list[int] = field(default_factory=list)
     """Tokens that are decided, but that the model has not read."""
@@ -136,7 +109,7 @@ class ReportEngine:
         max_new_tokens: int = 1024,
         adapter: bool = True,
         dense: bool | None = None,
-        features: Memory[FrameFeatures] | None = None,
+        features: LRUCache[FrameFeatures] | None = None,
     ) -> None:
         """
         Args:
@@ -161,8 +134,8 @@ class ReportEngine:
         self._grammar: ReportGrammar | None = None
         self._use_dense = wants_dense(self._language) if dense is None else dense
         self._dense: DenseWeights | None = None
-        self.features: Memory[FrameFeatures] = Memory(MEMORY_BYTES) if features is None else features
-        self._prefixes: Memory[Prefix] = Memory(MEMORY_BYTES)
+        self.features: LRUCache[FrameFeatures] = LRUCache(MEMORY_BYTES) if features is None else features
+        self._prefixes: LRUCache[Prefix] = LRUCache(MEMORY_BYTES)
         self._answers: OrderedDict[_Question, GeneratedReport] = OrderedDict()
 
     def without_adapter(self) -> ReportEngine:
@@ -185,22 +158,32 @@ class ReportEngine:
         grammar: bool = True,
         jump_forward: bool = True,
         remember: bool = True,
+        beginnings: Sequence[str] | None = None,
+        max_new_tokens: int | None = None,
     ) -> list[GeneratedReport]:
-        """One report a clip, in order.
+        """One report per clip, in order.
 
         Args:
             clips_frames: the frames of each clip, oldest first; clips may differ in their number and size.
             instruction: what is asked about each clip.
             grammar: admit only the report's text form; a finished report then always parses.
+            beginnings: the text that each answer begins with ("" for none); the model continues it, and the
+                returned text holds it.
+            max_new_tokens: another limit than the engine's; tokens of ``beginnings`` do not count.
             jump_forward: read forced text in one step. Without it the same tokens are read one by one, which
                 is slower and differs in nothing else.
             remember: use and keep prompts and answers of other calls; frames are shared in any case.
+
+        Raises:
+            ValueError: the grammar does not admit a beginning.
         """
         started = time.perf_counter()
+        limit = self._max_new_tokens if max_new_tokens is None else max_new_tokens
         questions = []
         frames_of: dict[_Question, Sequence[Image.Image]] = {}
-        for frames in clips_frames:
-            question = _Question(tuple(frame_digest(frame) for frame in frames), grammar, instruction)
+        for frames, beginning in zip(clips_frames, beginnings or [""] * len(clips_frames), strict=True):
+            digests = tuple(frame_digest(frame) for frame in frames)
+            question = _Question(digests, grammar, instruction, beginning, limit)
             questions.append(question)
             frames_of.setdefault(question, frames)
         known = self._answers if remember else {}
@@ -284,11 +267,26 @@ class ReportEngine:
             cache.restore(prefix)
             logits = prefix.logits
         state = self._new_state() if question.grammar else None
-        sequence = _Sequence(question, int(positions.max()) + 1, state)
+        sequence = _Sequence(question, int(positions.max()) + 1, state, question.limit)
+        self._begin_with(sequence, question.beginning)
         self._force(sequence)
         if not sequence.unread:
             self._choose([sequence], logits[None])
         return sequence
+
+    def _begin_with(self, sequence: _Sequence, beginning: str) -> None:
+        """Decide the first tokens of an answer: those of a given text.
+
+        Raises:
+            ValueError: the grammar does not admit the text.
+        """
+        tokens = self._processor.tokenizer.encode(beginning, add_special_tokens=False) if beginning else []
+        for token in tokens:
+            if sequence.state is not None and not sequence.state.accept(token):
+                raise ValueError(f"no report begins with {beginning!r}")
+        sequence.tokens += tokens
+        sequence.unread += tokens
+        sequence.limit += len(tokens)
 
     def _see(
         self, digests: Sequence[bytes], frames: Sequence[Image.Image], grids: torch.Tensor
@@ -394,14 +392,14 @@ class ReportEngine:
     def _force(self, sequence: _Sequence) -> None:
         """Decide the tokens that the grammar leaves no choice about."""
         if sequence.state is not None:
-            room = self._max_new_tokens - len(sequence.tokens)
+            room = sequence.limit - len(sequence.tokens)
             forced = sequence.state.accept_forced()[:room]
             sequence.tokens += forced
             sequence.unread += forced
             sequence.forced += len(forced)
 
     def _over(self, sequence: _Sequence) -> bool:
-        return sequence.stopped or len(sequence.tokens) >= self._max_new_tokens
+        return sequence.stopped or len(sequence.tokens) >= sequence.limit
 
     def _new_state(self) -> ReportState:
         if self._grammar is None:

@@ -250,7 +250,7 @@ def load_base(
         raise InputError(
             f"{base.name}: its weights are incomplete ({len(absent)} tensors, the first is {absent[0]})"
         )
-    _fix_cpu_numerics(loaded)
+    fix_cpu_numerics(loaded)
     speed_up_vision(loaded)
     loaded.requires_grad_(False)
     loaded.eval()
@@ -286,7 +286,7 @@ def check_config(base: ResolvedBase) -> None:
         )
 
 
-def _fix_cpu_numerics(model: torch.nn.Module) -> None:
+def fix_cpu_numerics(model: torch.nn.Module) -> None:
     """Keep 4-bit linears from repacking themselves for bfloat16 in evaluation mode on some CPUs.
 
     Otherwise the model in use would compute in another precision than the model that was trained.

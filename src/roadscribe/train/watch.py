@@ -25,8 +25,10 @@ from transformers import TrainerCallback
 from roadscribe.artifacts import write_bytes
 from roadscribe.errors import InputError, WorkError
 from roadscribe.evaluate.predictions import stated_values
+from roadscribe.evaluate.prose_scores import judge_prose
 from roadscribe.evaluate.scores import Values, correct_flags
-from roadscribe.infer.engine import FrameFeatures, GeneratedReport, Memory, ReportEngine
+from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.model.adapter import adapter_state
 from roadscribe.progress import clock, say
 from roadscribe.recipe import Infer, Recipe, Train
@@ -40,7 +42,7 @@ FEATURES_BYTES = 2**30
 """On a CPU the held-out clips' vision features are kept between looks up to this size: the tower is frozen. A card
 is quicker than that, and its memory is for the training."""
 
-BestBy = Literal["field_accuracy", "schema_then_accuracy"]
+BestBy = Literal["field_accuracy", "schema_then_accuracy", "report_accuracy", "agreement_then_accuracy"]
 _Thing = TypeVar("_Thing")
 
 
@@ -84,13 +86,21 @@ class Look:
     """The same, by parameter."""
     seconds: float
     sample: Sample
+    prose_accuracy: float | None = None
+    """Right claims of the prose's claims; None where no report makes one."""
+    contradicting: float = 0.0
+    """Reports whose prose contradicts their own JSON."""
+
+    @property
+    def report_accuracy(self) -> float:
+        """Mean of right values and right claims; a prose without any claim counts as none right."""
+        return (self.field_accuracy + (self.prose_accuracy or 0.0)) / 2
 
     def numbers(self) -> dict[str, float]:
         """What boards draw, under the names that transformers' callbacks sort by."""
-        whole = ("field_accuracy", "schema_valid", "finished")
-        return {f"eval_{name}": getattr(self, name) for name in whole} | {
-            f"eval_correct_{name}": share for name, share in self.parameters.items()
-        }
+        whole = ("field_accuracy", "schema_valid", "finished", "prose_accuracy", "contradicting")
+        numbers = {f"eval_{name}": share for name in whole if (share := getattr(self, name)) is not None}
+        return numbers | {f"eval_correct_{name}": share for name, share in self.parameters.items()}
 
 
 def open_held_out(dataset: Path, processor: Any, recipe: Recipe) -> HeldOut:
@@ -164,6 +174,11 @@ def judge(
         for clip, report in zip(clips, reports, strict=True)
     ]
     parameters = {name: sum(one[name] for one in flags) / len(flags) for name in PARAMETERS}
+    prose = [
+        judge_prose(report.text, stated_values(report.text), clip.truth)
+        for clip, report in zip(clips, reports, strict=True)
+    ]
+    made = sum(one.claims for one in prose)
     return Look(
         step=step,
         clips=len(clips),
@@ -173,6 +188,8 @@ def judge(
         parameters=parameters,
         seconds=round(seconds, 2),
         sample=Sample(clips[0].clip_id, reports[0].text),
+        prose_accuracy=sum(one.right for one in prose) / made if made else None,
+        contradicting=sum(one.contradicts for one in prose) / len(prose),
     )
 
 
@@ -192,6 +209,10 @@ def best_look(looks: Sequence[Look], by: BestBy) -> Look | None:
 def _worth(look: Look, by: BestBy) -> tuple[float, ...]:
     if by == "schema_then_accuracy":
         return (look.schema_valid, look.field_accuracy)
+    if by == "report_accuracy":
+        return (look.report_accuracy,)
+    if by == "agreement_then_accuracy":
+        return (1 - look.contradicting, look.report_accuracy)
     return (look.field_accuracy,)
 
 
@@ -259,7 +280,7 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.seconds = 0.0
         """Spent on looks by this process."""
         on_cpu = next(model.parameters()).device.type == "cpu"
-        self._features: Memory[FrameFeatures] = Memory(FEATURES_BYTES if on_cpu else 0)
+        self._features: LRUCache[FrameFeatures] = LRUCache(FEATURES_BYTES if on_cpu else 0)
 
     @property
     def best(self) -> Look | None:
@@ -338,10 +359,14 @@ def _cards() -> list[int]:
 def describe_look(look: Look, is_best: bool, by: BestBy) -> str:
     """A look in one line."""
     best = f", the best so far by {by}" if is_best else ""
+    claims = (
+        "no claims" if look.prose_accuracy is None else f"{100 * look.prose_accuracy:.0f} % of the claims"
+    )
     cut = "" if look.finished == 1 else f", {100 * (1 - look.finished):.0f} % cut off at the limit"
     return (
         f"step {look.step}: {look.clips} held-out reports: {100 * look.schema_valid:.0f} % hold the schema, "
-        f"{100 * look.field_accuracy:.0f} % of the values right{cut}{best} ({clock(look.seconds)})"
+        f"{100 * look.field_accuracy:.0f} % of the values and {claims} in the prose right, "
+        f"{100 * look.contradicting:.0f} % contradict themselves{cut}{best} ({clock(look.seconds)})"
     )
 
 

@@ -1,6 +1,6 @@
 """Where the time of a training step goes on a card: kernels by name, and what the card waited for.
 
-    python bench/where.py --base FOLDER --set train.compile=true
+    python bench/profile_step.py --base FOLDER --set train.compile=true
 
 `FOLDER` as in `bench/train.py`, whose rows and trainer these are. Some steps warm up; the next are profiled.
 """

@@ -1,6 +1,6 @@
 """Whether curation pays: the tiny model trained on curated data against the same model trained on raw answers.
 
-    python bench/it_pays.py --seeds 3 --out DIR [--drives 240] [--steps 240] [--error-rate 0.8] [--resume]
+    python bench/ablate_curation.py --seeds 3 --out DIR [--drives 240] [--steps 240] [--error-rate 0.8] [--resume]
 
 Simulated drives are answered by the simulated teacher, of whose answers a share (``--error-rate``) carries one
 mistake of the 15 kinds in ``annotate/mistakes.py``. The same answers become training data in two ways:

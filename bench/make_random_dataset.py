@@ -1,6 +1,6 @@
 """Saves a dataset of random rows, for running recipes at full size without footage.
 
-    python bench/rows.py --count 64 --out /tmp/rows
+    python bench/make_random_dataset.py --count 64 --out /tmp/rows
     roadscribe train /tmp/rows --out /tmp/run --recipe recipes/gpu-qwen3-vl-8b.yaml --set model.base=FOLDER ...
 
 The rows are those of `bench/train.py`. What is learned from them is nothing; what it costs is what real rows cost.
