@@ -104,7 +104,6 @@ AROUND = {
     "two reports in a row": "{draft}\n\n{final}",
     "half a report and a whole one": "{half}\n\n{final}",
     "a token between": "{draft}<|endoftext|>{final}",
-    "an unknown token between": "{draft}<|sep|>{final}",
     "words that are no report": "[THINK]{note}[/THINK]{final}",
     "a heading with words": "## Thinking\n{note}\n\n{final}",
     "a JSON object in the reasoning": '<think>{{"risk_factor": "high"}} zebra</think>{final}',
@@ -134,7 +133,6 @@ REPORTS_ALONE = {
     "half a report and a whole one",
     "a resolution to do it again",
     "a token between",
-    "an unknown token between",
     "a heading with words",
 }
 """Without sections two answers in a row are one text; see below for those that are kept out."""
@@ -279,7 +277,10 @@ def test_the_draft_of_a_report_is_named_with_its_values() -> None:
     [
         (f"{DRAFT}\n\n{FINAL[:60]}", "a later report in the text is not complete"),
         (f"{DRAFT}\n<think>No, the fog {FINAL[:60]}", "inside its reasoning"),
-        (f"{DRAFT}<|sep|>{FINAL[:60]}", "<|sep|> between two answers"),
+        (f"{DRAFT}<|sep|>{FINAL[:60]}", "not understood: <|sep|>"),
+        (f"{DRAFT}<|sep|>{FINAL}", "not understood: <|sep|>"),
+        (f"<mulling>{DRAFT}", "not understood: <mulling>"),
+        (f"{DRAFT}</mulling>\n{FINAL}", "not understood: </mulling>"),
         (f"<mulling>{DRAFT}</mulling>\nI hope this helps.", "around a whole report"),
         (FINAL.replace("busy", "<what> busy"), "not understood: <what>"),
         (FINAL.replace("two cars", "two <it>cars</it>"), "not understood: <it>"),

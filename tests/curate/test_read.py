@@ -55,6 +55,13 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
         open_log(folder)
 
 
+@pytest.mark.parametrize("name", ["clip_id", "text", "question", "error"])
+def test_a_field_that_is_no_text_is_named_with_its_line(tmp_path: Path, name: str) -> None:
+    folder = write_log(tmp_path / "raw", {**record("k1", "a", "x"), name: 7})
+    with pytest.raises(InputError, match=rf"answers.jsonl:1: .*{name} is no text"):
+        open_log(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

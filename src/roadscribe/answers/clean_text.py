@@ -321,7 +321,7 @@ def _report(
             at: _report(runs[at].text, is_report, has_parts, depth + 1) for at in nested[-_MAX_CANDIDATES:]
         }
     read = [replace(run, text=inner[at].text) if at in inner else run for at, run in enumerate(runs)]
-    chosen, problem = _last_whole(read, is_report, has_parts)
+    chosen, problem = _last_whole(read, is_report)
     if chosen is None:
         return _together(runs, findings, has_parts)
     body = read[chosen].text
@@ -357,30 +357,24 @@ def _runs(pieces: tuple[Piece, ...]) -> list[Piece]:
     return runs
 
 
-def _last_whole(
-    runs: list[Piece], is_report: Callable[[str], bool], has_parts: Callable[[str], bool]
-) -> tuple[int | None, str]:
+def _last_whole(runs: list[Piece], is_report: Callable[[str], bool]) -> tuple[int | None, str]:
     """(index of the last whole report, why it must not be learnt from)."""
     tried = 0
-    stray_behind, words_behind, parts_behind = "", False, False
+    words_behind = False
+    strays = tuple(run.text for run in runs if run.kind == "stray" and run.text)
     for at in range(len(runs) - 1, -1, -1):
         run = runs[at]
-        if run.kind == "stray" and run.text:
-            stray_behind = run.text
         if run.kind not in ("text", "answer", "behind", "pair") or not has_words(run.text):
             continue
         tried += 1
         if tried > _MAX_CANDIDATES:
             break
         if is_report(run.text):
-            problem = ""
             if run.kind == "pair" and words_behind:
-                problem = f"holds markers that are not understood: <{run.name}> around a whole report"
-            elif parts_behind and stray_behind:
-                problem = f"holds markers that are not understood: {stray_behind} between two answers"
-            return at, problem
+                return at, f"holds markers that are not understood: <{run.name}> around a whole report"
+            # One without its partner may begin or end a draft.
+            return at, f"holds markers that are not understood: {_listed(strays)}" if strays else ""
         words_behind = True
-        parts_behind = parts_behind or has_parts(run.text)
     return None, ""
 
 
