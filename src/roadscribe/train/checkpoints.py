@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def damaged_file(checkpoint: Path) -> tuple[Path, str] | None:
         why = changed(path, str(digest))
         if why:
             return path, why
+    return None
+
+
+def _unreadable(path: Path) -> str | None:
+    """Whether a file without a recorded digest is no file of its kind; nothing in it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, framework="pt") as file:
+                file.keys()
+        elif path.suffix in (".pt", ".pth"):
+            with zipfile.ZipFile(path) as archive:
+                return None if archive.testzip() is None else "is damaged"
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, zipfile.BadZipFile, safetensors.SafetensorError, EOFError) as error:
+        return f"is cut off or damaged ({error_line(error)})"
     return None
 
 

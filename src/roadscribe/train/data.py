@@ -113,6 +113,7 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     keys: list[str] = []
     clips: dict[str, int] = {}
     too_long: list[str] = []
+    words_too_long = False
     controlled: list[str] = []
     custom: set[str] = set()
     asks_standard = False
@@ -157,7 +158,9 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         except (ValueError, InputError) as error:
             raise InputError(f"{where}: {error}") from error
         if count > max_length:
-            too_long.append(f"{where}: {count} tokens")
+            visual = sum(visual_tokens(*size) for size in sizes)
+            words_too_long = words_too_long or count - visual > max_length // 2
+            too_long.append(f"{where}: {count} tokens, {visual} of them of its frames")
         tokens.append(count)
         keys.append(key)
         clips[key] = sum(visual_tokens(*size) for size in sizes)
@@ -177,9 +180,14 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         )
     if too_long:
         more = f" and {len(too_long) - LISTED} more rows" if len(too_long) > LISTED else ""
+        remedy = "collect fewer or smaller frames (footage.frames, footage.max_pixels)"
+        if words_too_long:
+            remedy = (
+                "shorten question and answer (a text in a script that the tokenizer knows little takes most)"
+            )
         raise InputError(
             f"longer than train.max_length={max_length}: {'; '.join(too_long[:LISTED])}{more}; "
-            "raise train.max_length, or collect fewer or smaller frames (footage.frames, footage.max_pixels)"
+            f"raise train.max_length, or {remedy}"
         )
     version = PROMPT_VERSION
     if not asks_standard:

@@ -18,7 +18,7 @@ import torch
 
 from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, read_json, write_json
 from roadscribe.errors import InputError, WorkError
-from roadscribe.model.adapter import WEIGHTS, adapter_state, save_adapter
+from roadscribe.model.adapter import WEIGHTS, WEIGHTS_SHA256, adapter_digest, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
 from roadscribe.model.load import (
     LoadedBase,
@@ -255,6 +255,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         "samples_per_s": run.samples_per_s,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "read_back_logit_difference": difference,
+        WEIGHTS_SHA256: adapter_digest(out),
     }
 
 
