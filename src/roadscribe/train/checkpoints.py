@@ -113,13 +113,17 @@ def damaged_file(checkpoint: Path) -> tuple[Path, str] | None:
     whole = checkpoint / WHOLE
     try:
         kept = json.loads(whole.read_text(encoding="utf-8"))
-        files = dict(kept[FILES])
+        # Earlier versions recorded no digests.
+        files = dict(kept[FILES]) if FILES in kept else None
     except PermissionError as error:
         raise InputError(
             f"{whole}: cannot be read ({error.strerror}); allow it, then use --resume"
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return whole, "is damaged, or of an earlier version (it does not list the checkpoint's files)"
+        return whole, "is damaged"
+    if files is None:
+        others = sorted(path for path in checkpoint.iterdir() if path != whole)
+        return next(((path, why) for path in others if (why := _unreadable(path))), None)
     for name, digest in files.items():
         path = Path(os.path.normpath(checkpoint / str(name)))
         if path.is_file() and not os.access(path, os.R_OK):
