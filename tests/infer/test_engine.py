@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from roadscribe.errors import InputError
 from roadscribe.infer.dense import wants_dense
 from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine, frame_digest
 from roadscribe.infer.lru_cache import LRUCache
@@ -335,3 +336,15 @@ def test_a_beginning_is_not_counted_by_the_limit_of_new_tokens(
 def test_a_beginning_that_no_report_has_is_refused(model: Any, processor: Any, make_clip: MakeClip) -> None:
     with pytest.raises(ValueError, match="no report begins with"):
         ReportEngine(model, processor).generate([make_clip(0)], beginnings=["Hello"])
+
+
+def test_a_question_with_a_control_token_is_refused_before_anything_is_computed(
+    model: Any, processor: Any, make_clip: MakeClip
+) -> None:
+    engine = ReportEngine(model, processor, max_new_tokens=4)
+    with (
+        calls_of(engine, "_look") as looks,
+        pytest.raises(InputError, match=r"control token <\|image_pad\|>"),
+    ):
+        engine.generate([make_clip(0)], instruction="What is <|image_pad|> there?", grammar=False)
+    assert not looks

@@ -26,6 +26,7 @@ from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
+from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.prompts import INSTRUCTION, messages
 from roadscribe.report import Finding
 
@@ -125,7 +126,7 @@ class ReportEngine:
         self._model = model
         self._base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._language = self._base.model.language_model
-        self._processor = processor
+        self.processor = processor
         self._adapter = adapter
         self._batch_size = batch_size
         self._max_new_tokens = max_new_tokens
@@ -142,7 +143,7 @@ class ReportEngine:
         """The base model under the same adapter, sharing what was computed of the frames."""
         return ReportEngine(
             self._model,
-            self._processor,
+            self.processor,
             batch_size=self._batch_size,
             max_new_tokens=self._max_new_tokens,
             adapter=False,
@@ -176,7 +177,11 @@ class ReportEngine:
 
         Raises:
             ValueError: the grammar does not admit a beginning.
+            InputError: the instruction holds a control token of the tokenizer.
         """
+        refuse_control_tokens(
+            instruction, f"the question {instruction[:60]!r}", control_spellings(self.processor)
+        )
         started = time.perf_counter()
         limit = self._max_new_tokens if max_new_tokens is None else max_new_tokens
         questions = []
@@ -247,7 +252,7 @@ class ReportEngine:
     ) -> _Sequence:
         """Read one prompt into the cache and decide the first tokens of its answer."""
         prompt = Sample(frames, messages(len(frames), question.text))
-        text = encode_text(self._processor, [prompt])
+        text = encode_text(self.processor, [prompt])
         device = self._language.embed_tokens.weight.device
         ids = text["input_ids"].to(device)
         positions, _ = self._base.model.get_rope_index(
@@ -315,7 +320,7 @@ class ReportEngine:
 
     def _look(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
         device = self._language.embed_tokens.weight.device
-        pixels = encode_images(self._processor, frames).to(device)
+        pixels = encode_images(self.processor, frames).to(device)
         grids = torch.tensor([grid] * len(frames), device=device)
         output = self._base.model.get_image_features(pixels, grids, return_dict=True)
         levels = zip(output.pooler_output, *output.deepstack_features, strict=True)
@@ -403,12 +408,12 @@ class ReportEngine:
 
     def _new_state(self) -> ReportState:
         if self._grammar is None:
-            self._grammar = ReportGrammar(self._processor.tokenizer, self._vocab_size, self._stop)
+            self._grammar = ReportGrammar(self.processor.tokenizer, self._vocab_size, self._stop)
         return self._grammar.start()
 
     def _report(self, sequence: _Sequence) -> GeneratedReport:
         written = [token for token in sequence.tokens if token not in self._stop]
-        text = self._processor.tokenizer.decode(
+        text = self.processor.tokenizer.decode(
             written, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return GeneratedReport(
