@@ -285,7 +285,7 @@ class ReportEngine:
         Raises:
             ValueError: the grammar does not admit the text.
         """
-        tokens = self._processor.tokenizer.encode(beginning, add_special_tokens=False) if beginning else []
+        tokens = self.processor.tokenizer.encode(beginning, add_special_tokens=False) if beginning else []
         for token in tokens:
             if sequence.state is not None and not sequence.state.accept(token):
                 raise ValueError(f"no report begins with {beginning!r}")
