@@ -300,6 +300,9 @@ def test_a_question_with_a_control_token_is_refused_before_anything_is_computed(
     model: Any, processor: Any, make_clip: MakeClip
 ) -> None:
     engine = ReportEngine(model, processor, max_new_tokens=4)
-    with calls_of(engine, "_look") as looks, pytest.raises(InputError, match=r"control token <\|image_pad\|>"):
+    with (
+        calls_of(engine, "_look") as looks,
+        pytest.raises(InputError, match=r"control token <\|image_pad\|>"),
+    ):
         engine.generate([make_clip(0)], instruction="What is <|image_pad|> there?", grammar=False)
     assert not looks
