@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch.utils.data import DataLoader
 from training_rows import make_row
 from trl import SFTTrainer
 
+from roadscribe import cli
 from roadscribe.errors import InputError, WorkError
 from roadscribe.model.adapter import load_adapter
 from roadscribe.recipe import Recipe
@@ -108,3 +111,20 @@ def test_a_collator_names_the_clips_it_cannot_take(tiny_processor: Any) -> None:
     row = make_row(3, images=[{"bytes": b"no image", "path": None}] * 2)
     with pytest.raises(BatchError, match=r"of clips clip-1, clip-3 \(UnidentifiedImageError"):
         Collator(tiny_processor)([make_row(1), row])
+
+
+def test_an_eoferror_is_no_interruption(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cut_off(as_json: bool) -> int:
+        raise EOFError("Ran out of input")
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("roadscribe.doctor.doctor", cut_off)
+    monkeypatch.setattr(sys, "argv", ["roadscribe", "doctor"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    signal.signal(signal.SIGTERM, before)
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert "ended too early (Ran out of input)" in said and "interrupted" not in said
