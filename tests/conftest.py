@@ -1,9 +1,10 @@
-"""Fixtures for every room: an untrained tiny base, made once a session."""
+"""Fixtures for every room (an untrained tiny base, made once a session), and how tests are spread over cores."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,28 @@ from roadscribe.report import VOCABULARY
 # The tiny model's operations are so small that threads which wait for each other on a busy machine cost more
 # than they bring. Before torch is imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell without job control starts what runs in the background deaf to Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MAX_WORKERS = 8
+"""Each holds the training stack: about 2 GB of memory."""
+
+LONGEST = ("test_notebooks.py", "test_train.py", "test_demo.py", "test_processes.py", "test_watch.py")
+"""Files to begin with: a long one that is begun last leaves the other cores idle."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker per core for folders; none for tests named by their file, and none for those on a card or heavy."""
+    alone = config.option.markexpr in ("gpu", "heavy") or all(".py" in name for name in config.args)
+    return 0 if alone else min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

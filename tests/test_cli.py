@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "roadscribe"]
+from in_process import Ran, roadscribe
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=240,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def one_line(result: subprocess.CompletedProcess[str]) -> str:
+def one_line(result: Ran) -> str:
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("roadscribe: ")]
     assert len(lines) == 1, result.stderr
@@ -82,33 +71,82 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_leaves_nothing_behind(tmp_pat
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "precious.txt").write_text("keep me")
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
-    result = run(*arguments, cwd=tmp_path)
+    result = roadscribe(*arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert says in one_line(result)
     assert result.stdout == ""
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
 
 
+INTERRUPTED = """
+import os, signal
+from contextlib import contextmanager
+from importlib import import_module
+from roadscribe.cli import main
+stage = import_module("roadscribe.simulator.simulate")
+shown = stage.progress
+@contextmanager
+def interrupted(*arguments):
+    with shown(*arguments) as advance:
+        done = 0
+        def interrupt(number):
+            nonlocal done
+            done += number
+            if 3 <= done < 12:
+                os.killpg(0, signal.SIGINT)
+            advance(number)
+        yield interrupt
+stage.progress = interrupted
+main()
+"""
+"""`roadscribe` whose process group meets Ctrl-C when three drives are recorded."""
+
+
 def test_ctrl_c_ends_with_130_and_resume_goes_on_to_the_same_files(tmp_path):
     out, whole = tmp_path / "drives", tmp_path / "whole"
-    arguments = ["simulate", "--drives", "30", "--set", "simulate.seconds=2"]
+    arguments = ["simulate", "--drives", "12", "--set", "simulate.seconds=2"]
     process = subprocess.Popen(
-        [*COMMAND, *arguments, "--out", str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", INTERRUPTED, *arguments, "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(list(out.glob("videos/*.mp4"))) < 3:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert "roadscribe: interrupted" in errors
     assert json.loads((out / "artifact.json").read_text())["complete"] is False
-    assert run(*arguments, "--out", out).returncode == 2
-    assert run(*arguments, "--out", out, "--resume").returncode == 0
-    assert run(*arguments, "--out", whole).returncode == 0
+    assert roadscribe(*arguments, "--out", out).returncode == 2
+    assert roadscribe(*arguments, "--out", out, "--resume").returncode == 0
+    assert roadscribe(*arguments, "--out", whole).returncode == 0
     names = sorted(path.relative_to(whole) for path in whole.rglob("*.*"))
     assert names == sorted(path.relative_to(out) for path in out.rglob("*.*"))
     assert all((whole / name).read_bytes() == (out / name).read_bytes() for name in names)
+
+
+def test_an_error_that_looks_like_ctrl_d_is_no_interruption(monkeypatch, tmp_path):
+    def ends_early(*_: object, **__: object) -> None:
+        raise EOFError("ran out of input")
+
+    monkeypatch.setattr("roadscribe.simulator.simulate.simulate", ends_early)
+    result = roadscribe("simulate", "--out", tmp_path / "drives")
+    assert result.returncode == 1
+    assert one_line(result) == "roadscribe: a file that was read ends too early (ran out of input)"
+
+
+def test_an_error_of_the_file_system_is_one_line_that_names_the_file(monkeypatch, tmp_path):
+    def vanished(*_: object, **__: object) -> None:
+        (tmp_path / "gone").read_bytes()
+
+    monkeypatch.setattr("roadscribe.simulator.simulate.simulate", vanished)
+    result = roadscribe("simulate", "--out", tmp_path / "drives")
+    assert result.returncode == 1
+    assert one_line(result) == f"roadscribe: {tmp_path / 'gone'}: No such file or directory"
+
+
+def test_the_version_is_printed():
+    result = roadscribe("--version")
+    assert result.returncode == 0
+    assert result.stdout == f"roadscribe {version('roadscribe')}\n"
 
 
 @pytest.mark.skipif(
@@ -122,7 +160,7 @@ def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path):
     ).returncode:
         pytest.skip("this machine does not let tests mount a disk")
     try:
-        result = run("simulate", "--drives", "8", "--out", disk / "drives")
+        result = roadscribe("simulate", "--drives", "8", "--out", disk / "drives")
         assert result.returncode == 1, result.stderr
         assert "full" in one_line(result)
         assert json.loads((disk / "drives" / "artifact.json").read_text())["complete"] is False
@@ -134,7 +172,7 @@ def test_real_footage_is_described_and_the_tiny_model_says_what_it_is(tmp_path):
     videos = sorted((SHARED / "videos").glob("*.mp4"))[:1]
     if not videos:
         pytest.skip("the real footage is not on this machine")
-    result = run(
+    result = roadscribe(
         "describe",
         *videos,
         "--json",

@@ -12,12 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from roadscribe.errors import InputError, WorkError
+from roadscribe.progress import say
 
 MANIFEST = "artifact.json"
 
@@ -206,7 +207,11 @@ def _go_on(out: Path, manifest: dict[str, Any], recipe: dict[str, Any]) -> bool:
     # A run that was killed outright could not take its half-written files away.
     for leftover in out.rglob(".*.tmp"):
         leftover.unlink()
-    return manifest.get("complete") is True
+    if manifest.get("complete") is not True:
+        return False
+    left_out = left_out_of(out, manifest)
+    say(f"{out}: already complete" + (f"; {left_out}" if left_out.number else ""))
+    return True
 
 
 def _holds_something(out: Path) -> bool:
@@ -234,10 +239,40 @@ def _first_difference(old: Any, new: Any, path: str = "") -> str:
     return f"{path or 'recipe'}: {old!r} then, {new!r} now"
 
 
-def finish(out: Path, **summary: Any) -> None:
-    """Mark the artifact in ``out`` as whole, with a short summary beside its recipe."""
+class LeftOutCount(NamedTuple):
+    """How many inputs a stage left out of its artifact, and the files that list them with a reason each."""
+
+    number: int
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return f"{self.number} left out, listed in {' and '.join(map(str, self.files)) or 'no file'}"
+
+
+def finish(out: Path, *, left_out: int | None = None, listed_in: Sequence[str] = (), **summary: Any) -> None:
+    """Mark the artifact in ``out`` as whole, with a short summary next to its recipe.
+
+    Args:
+        out: the output folder.
+        left_out: how many inputs the artifact does not hold; None for a stage that leaves nothing out. The stage
+            has printed the count and a reason on stderr; ``--strict`` makes exit code 1 of it.
+        listed_in: names of the files in ``out`` that list them.
+        summary: figures of the stage, as plain JSON.
+    """
     manifest = read_json(out / MANIFEST, "an artifact's manifest")
+    if left_out is not None:
+        summary |= {"left_out": left_out, **({"listed_in": list(listed_in)} if left_out else {})}
     write_json(out / MANIFEST, {**manifest, "complete": True, "summary": summary})
+
+
+def left_out_of(out: Path, manifest: Any) -> LeftOutCount:
+    """What the finished artifact in ``out`` says that it left out; 0 where its manifest does not say."""
+    summary = manifest.get("summary") if isinstance(manifest, dict) else None
+    count, names = (
+        (summary.get("left_out"), summary.get("listed_in")) if isinstance(summary, dict) else (0, ())
+    )
+    files = [out / name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return LeftOutCount(count if isinstance(count, int) else 0, tuple(files))
 
 
 def require_complete(folder: Path, kind: str, verb: str) -> dict[str, Any]:

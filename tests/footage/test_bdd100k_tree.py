@@ -185,7 +185,7 @@ def test_what_is_missing_or_garbled_is_noted_and_nothing_else_is_lost(tmp_path: 
         "no label: nothing is known of its frames",
     ]
     summary = json.loads((out / "artifact.json").read_text())["summary"]
-    assert (summary["clips"], summary["skipped"], summary["notes"]) == (4, 0, len(notes))
+    assert (summary["clips"], summary["left_out"], summary["notes"]) == (4, 0, len(notes))
 
 
 def test_a_tree_without_anything_beside_is_plain_footage(tmp_path: Path) -> None:

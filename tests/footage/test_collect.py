@@ -62,7 +62,13 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_video_becomes_a_clip_that_says_where_it_is_from(seven_drives: Path, tmp_path: Path) -> None:
     out = collect([seven_drives], tmp_path / "clips", recipe())
     manifest = require_complete(out, "clips", "collect")
-    assert manifest["summary"] == {"clips": 6, "drives": 6, "videos": 7, "skipped": 1}
+    assert manifest["summary"] == {
+        "clips": 6,
+        "drives": 6,
+        "videos": 7,
+        "left_out": 1,
+        "listed_in": ["skipped.jsonl"],
+    }
     assert manifest["recipe"]["footage"]["frames"] == 3
 
     clips = list(read_clips(out))

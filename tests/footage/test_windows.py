@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from bdd100k_standin import box, list_record, put_json, put_video
 
+from in_process import roadscribe
 from roadscribe.errors import InputError
 from roadscribe.footage.windows import window_overrides
 from roadscribe.recipe import load_recipe
 
 A, B = "0000f77c-6257be58", "00a0f008-3c67908e"
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "roadscribe", "collect", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +52,18 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         put_video(tmp_path / f"bdd100k/videos/train/{stem}.mov")
     put_json(tmp_path / "bdd100k/labels/det_20/det_train.json", [list_record(A, [box("car")])])
     options = ["--set", "footage.frames=2", "--set", "footage.max_pixels=24576", "--json"]
-    done = run(tmp_path / "bdd100k", "--out", tmp_path / "clips", "--window", "label", *options)
+    done = roadscribe(
+        "collect", tmp_path / "bdd100k", "--out", tmp_path / "clips", "--window", "label", *options
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "out": str(tmp_path / "clips"), "kind": "clips",
-        "clips": 1, "drives": 1, "videos": 2, "skipped": 1, "notes": 1,
+        "clips": 1, "drives": 1, "videos": 2, "left_out": 1, "listed_in": ["skipped.jsonl"], "notes": 1,
     }  # fmt: skip
     assert "evidence: labels for 1 and info for 0 of 2 videos" in done.stderr
-    wrong = run(tmp_path / "bdd100k", "--out", tmp_path / "other", "--window", "now", *options)
+    wrong = roadscribe(
+        "collect", tmp_path / "bdd100k", "--out", tmp_path / "other", "--window", "now", *options
+    )
     assert wrong.returncode == 2
     assert wrong.stderr.strip().splitlines()[-1].startswith("roadscribe: --window now: give `whole`")
     assert not (tmp_path / "other").exists()

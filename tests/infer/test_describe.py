@@ -100,13 +100,25 @@ def test_what_cannot_be_described_is_named_and_the_others_are_described(
 ) -> None:
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(b"no video at all")
-    described = []
-    with pytest.raises(InputError, match="2 of 3 inputs"):
-        for result in describe_videos([damaged, tmp_path / "missing.mp4", video], str(tiny_folder), BRIEF):
-            described.append(result["video"])
-    assert described == [str(video)]
+    missing = tmp_path / "missing.mp4"
+    results = describe([damaged, missing, video], tiny_folder, BRIEF)
+    assert [result["video"] for result in results if "error" not in result] == [str(video)]
+    errors = {result["video"]: result["error"] for result in results if "error" in result}
+    assert set(errors) == {str(damaged), str(missing)}
     stderr = capsys.readouterr().err
-    assert "damaged.mp4" in stderr and "missing.mp4" in stderr
+    assert all(error.startswith(path) and error in stderr for path, error in errors.items())
+
+
+def test_when_none_of_several_can_be_described_it_fails_after_all_were_tried(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "one.mp4", tmp_path / "two.mp4"]
+    for path in paths:
+        path.write_bytes(b"no video at all")
+    results = describe_videos(paths, str(tiny_folder), BRIEF)
+    assert [next(results)["video"], next(results)["video"]] == [str(path) for path in paths]
+    with pytest.raises(InputError, match="none of the 2 videos could be described"):
+        next(results)
 
 
 def test_the_only_video_is_the_error(video: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -114,7 +114,6 @@ def annotate(
     if open_output(out, "raw", made_by, resume=resume, overwrite=overwrite) and not _reopened(
         out, retry_dead
     ):
-        say(f"{out}: already complete")
         return out
     shares = plan(clips_and_videos(clips), questions, section.max_questions)
     name = section.teacher if address is None else address.model
@@ -148,7 +147,11 @@ def annotate(
             out,
             clips=len(shares.wanted),
             questions=shares.total,
-            left_out=len(shares.left_out),
+            left_out=len(shares.left_out) + totals["dead_letters"],
+            listed_in=[
+                *([LEFT_OUT] if shares.left_out else []),
+                *([DEAD_LETTERS] if totals["dead_letters"] else []),
+            ],
             **totals,
             **spent,
             # Relative, so that both folders can be moved together; curate finds the clips by it.

@@ -91,7 +91,6 @@ def curate(
         _say_if_others(raw, inputs["clips"])
     made_by = {**recipe.as_json("curate"), **inputs}
     if open_output(out, "dataset", made_by, resume=resume, overwrite=overwrite):
-        say(f"{out}: already complete")
         return out
     work = out / ".work"
     shutil.rmtree(work, ignore_errors=True)
@@ -104,7 +103,7 @@ def curate(
             leave_nothing(out)
             raise
         shutil.rmtree(work)
-        finish(out, **summary)
+        finish(out, left_out=summary["rows_quarantined"], listed_in=[QUARANTINE], **summary)
     return out
 
 

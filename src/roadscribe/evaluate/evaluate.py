@@ -30,7 +30,7 @@ from roadscribe.evaluate.scores import Values
 from roadscribe.evaluate.statistics import Interval
 from roadscribe.evaluate.verdicts import conclude, parameters_by_outcome
 from roadscribe.evaluate.wording import percent
-from roadscribe.progress import progress
+from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe
 from roadscribe.report import PARAMETERS, DrivingParameters
 
@@ -161,8 +161,16 @@ def evaluate(
         write_json(out / SCORECARD, scorecard.model_dump(mode="json"))
         means = {run.key.label: run.mean_accuracy for run in scorecard.runs}
         finish(
-            out, clips=scorecard.clips, drives=scorecard.drives, left_out=len(left_out), mean_accuracy=means
+            out,
+            left_out=len(left_out),
+            listed_in=[SCORECARD],
+            clips=scorecard.clips,
+            drives=scorecard.drives,
+            mean_accuracy=means,
         )
+    if left_out:
+        first = f"{left_out[0].clip_id}: {left_out[0].reason}"
+        say(f"{len(left_out)} of {len(clips)} clips left out, listed in {out / SCORECARD}; first: {first}")
     return scorecard
 
 

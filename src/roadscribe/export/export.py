@@ -113,7 +113,6 @@ def export(
     }
     with disk_errors(out):
         if open_output(out, "model", made_by, resume=resume, overwrite=overwrite):
-            say(f"{out}: is already complete")
             return out
         work = out / _WORK
         shutil.rmtree(work, ignore_errors=True)

@@ -93,7 +93,6 @@ def collect(
     videos, file_notes = attach(videos, telemetry)
     with disk_errors(out):
         if open_output(out, "clips", _origin(inputs, videos, recipe), resume=resume, overwrite=overwrite):
-            say(f"{out}: already complete")
             return out
         with KeyedLog(out / SKIPPED) as skipped, _Notes(out) as notes:
             for path, note in file_notes:
@@ -108,14 +107,17 @@ def collect(
             several = f"none of the {len(videos)} videos gives a clip; the first: " if len(videos) > 1 else ""
             raise InputError(several + reasons[0])
         drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
-        summary = {"clips": clips, "drives": drives, "videos": len(videos), "skipped": len(reasons)}
-        finish(out, **summary, **({"notes": notes.count} if notes.count else {}))
+        summary = {"clips": clips, "drives": drives, "videos": len(videos)}
+        if notes.count:
+            summary["notes"] = notes.count
+        finish(out, left_out=len(reasons), listed_in=[SKIPPED], **summary)
     if reasons:
         say(
             f"{len(reasons)} of {len(videos)} videos left out, listed in {out / SKIPPED}; first: {reasons[0]}"
         )
     if notes.count:
         say(f"{notes.count} notes on evidence, listed in {out / NOTES}; first: {notes.first}")
+    say(f"{clips} clips of {drives} drives; next: roadscribe annotate {out} --out RAW")
     return out
 
 

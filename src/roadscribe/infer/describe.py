@@ -64,37 +64,42 @@ def describe_videos(
         for. ``problem`` says why the report is null or what was mended, ``notice`` what to know of the model.
         ``findings`` lists, where there are any, sentences that contradict the report's own JSON, and what
         ``infer.agree`` made of them.
+        For each video among several that cannot be described ``{"video", "error"}``, where the manifest names it
+        with ``clip_id``; the error is on stderr, too, and the others go on.
 
     Raises:
-        InputError: no such model, none of the videos can be described; or, after all others are done, some
-            could not (each is named on stderr).
+        InputError: no such model; the only video cannot be described; or, when all have been tried, none of them.
     """
-    found, failed = _find(videos, root)
-    alone = len(videos) == 1 and len(found) + len(failed) == 1
+    found, unfound = _find(videos, root)
+    alone = len(videos) == 1 and len(found) + len(unfound) == 1
+    failed = len(unfound)
+    for path, error in unfound:
+        if alone:
+            raise error
+        say(str(error))
+        yield {"video": str(path), "error": str(error)}
     if found:
         ready = open_model(model, recipe)
         infer = recipe.infer
         engine = AgreeingEngine(ready.engine, infer.agree_prose) if infer.agree else ready.engine
         if ready.notice:
             say(ready.notice)
-    described = 0
     for video in found:
         started = time.perf_counter()
         try:
             clip = clip_from_source(video, ready.footage, video.evidence)
         except InputError as error:
-            failed.append(error)
-            if not alone:
-                say(str(error))
+            if alone:
+                raise
+            failed += 1
+            say(str(error))
+            yield {**_named(video), "error": str(error)}
             continue
         (answer,) = engine.generate([clip.images()], grammar=recipe.infer.grammar)
-        described += 1
         yield describe_answer(video, clip, answer, ready, time.perf_counter() - started)
-    if failed and alone:
-        raise failed[0]
-    if failed:
+    if failed and failed == len(found) + len(unfound):
         raise InputError(
-            f"{len(failed)} of {len(failed) + described} inputs could not be described; see above"
+            f"none of the {failed} videos could be described; each is named above with its reason"
         )
 
 
@@ -105,8 +110,7 @@ def describe_answer(
     report, problem = read_report(answer)
     findings = [*answer.findings, *contradiction_findings(answer.text)]
     return {
-        "video": str(video.path),
-        **({"clip_id": video.clip_id} if video.source in ("manifest", "simulator") else {}),
+        **_named(video),
         "report": report,
         "text": answer.text,
         "frames": [{"time_s": round(time_s, 3)} for time_s in clip.timestamps_s],
@@ -116,6 +120,12 @@ def describe_answer(
         **({"problem": problem} if problem else {}),
         **({"notice": ready.notice} if ready.notice else {}),
     }
+
+
+def _named(video: SourceVideo) -> dict[str, str]:
+    """The keys that tell one video, window or list of images from the others."""
+    clip_id = {"clip_id": video.clip_id} if video.source in ("manifest", "simulator") else {}
+    return {"video": str(video.path), **clip_id}
 
 
 def read_report(answer: GeneratedReport) -> tuple[dict[str, Any] | None, str | None]:
@@ -200,20 +210,17 @@ def _notice(base_path: str) -> str | None:
     return tiny.HONEST_LINE if Path(base_path).resolve() == tiny.WEIGHTS.resolve() else None
 
 
-def _find(inputs: Sequence[Path], root: Path | None) -> tuple[list[SourceVideo], list[InputError]]:
-    """What the inputs name, each clip once, and what is wrong with the other inputs.
-
-    Where there are several inputs, what is wrong is said on stderr at once, so that the others can go on.
-    """
+def _find(
+    inputs: Sequence[Path], root: Path | None
+) -> tuple[list[SourceVideo], list[tuple[Path, InputError]]]:
+    """What the inputs name, each clip once, and the other inputs with what is wrong with them."""
     found: dict[tuple[object, ...], SourceVideo] = {}
-    failed: list[InputError] = []
+    failed: list[tuple[Path, InputError]] = []
     for path in inputs:
         try:
             for video in find_videos([path], root):
                 clip = (real_path(video.path), video.start_s, video.end_s, video.images)
                 found.setdefault(clip, video)
         except InputError as error:
-            failed.append(error)
-            if len(inputs) > 1:
-                say(str(error))
+            failed.append((path, error))
     return list(found.values()), failed

@@ -101,7 +101,6 @@ def train(
     with joined() as here:
         begun = here.from_first(lambda: _open(recipe, dataset_folder, out, here, resume, overwrite))
         if begun is None:
-            say(f"{out}: is already complete")
             return out
         with disk_errors(out), memory_errors(), warnings.catch_warnings():
             # The libraries warn each other of coming renames; nothing a user could act on.

@@ -180,7 +180,7 @@ def test_what_is_written_is_a_raw_artifact_like_the_teachers(tmp_path: Path) -> 
     manifest = read_json(raw / MANIFEST, "manifest")
     assert manifest["complete"] and manifest["kind"] == "raw"
     assert manifest["summary"] == {
-        "format": "bddx", "file": "b.csv", "answers": 1, "clips": 1, "skipped": 0,
+        "format": "bddx", "file": "b.csv", "answers": 1, "clips": 1, "left_out": 0,
     }  # fmt: skip
 
 

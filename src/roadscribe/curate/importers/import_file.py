@@ -98,7 +98,6 @@ def import_file(
     }
     with disk_errors(out):
         if open_output(out, "raw", made_by, resume=resume, overwrite=overwrite):
-            say(f"{out}: already complete")
             return out
         limits = _Limits(max_questions, all_answers)
         try:
@@ -106,10 +105,11 @@ def import_file(
         except InputError:
             leave_nothing(out)
             raise
-        finish(out, format=form, file=file.name, **counts)
+        skipped = counts.pop("skipped")
+        finish(out, left_out=skipped, listed_in=[SKIPPED], format=form, file=file.name, **counts)
     root = "FOLDER-OF-THE-FOOTAGE" if videos is None else str(videos)
     say(
-        f"{counts['answers']} answers on {counts['clips']} clips, {counts['skipped']} entries left out "
+        f"{counts['answers']} answers on {counts['clips']} clips, {skipped} entries left out "
         f"({out / SKIPPED}); next: roadscribe collect {out / DRIVES} --root {root} --out CLIPS"
     )
     return out
