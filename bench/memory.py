@@ -31,6 +31,11 @@ import datasets
 import numpy as np
 import torch
 import yaml
+from roadscribe.train.cards import Card, present_card
+from roadscribe.train.duration import batch_flops, layer_passes
+from roadscribe.train.plan import candidate
+from roadscribe.train.speed import fastest_attention
+from roadscribe.train.work import Work, sequence_sizes, single_rows
 from transformers import TrainerCallback
 
 from base_model import make
@@ -38,14 +43,9 @@ from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train import memory
 from roadscribe.train.batches import CLIPS, PLACED, pixels_of
-from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import check_rows
-from roadscribe.train.duration import batch_flops, layer_passes
 from roadscribe.train.features import visual_features
-from roadscribe.train.plan import candidate
-from roadscribe.train.speed import fastest_attention
 from roadscribe.train.trainer import build_trainer
-from roadscribe.train.work import Work, sequence_sizes, single_rows
 from train import make_rows
 
 GIB = 2**30

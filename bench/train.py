@@ -32,6 +32,8 @@ import numpy as np
 import torch
 from peft import LoraConfig
 from PIL import Image
+from roadscribe.train.cards import Card, named_card
+from roadscribe.train.keeping import kept_features
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTTrainer
 
@@ -39,9 +41,7 @@ from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, Train, load_recipe
 from roadscribe.train import fused, speed
-from roadscribe.train.cards import Card, named_card
 from roadscribe.train.data import check_rows
-from roadscribe.train.keeping import kept_features
 from roadscribe.train.processes import Processes
 from roadscribe.train.shared import share_prefixes
 from roadscribe.train.trainer import build_trainer, training_arguments

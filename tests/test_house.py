@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "roadscribe"
 
 FLOORS = (
-    {"errors", "machine", "control_tokens"},
+    {"errors", "machine", "control_tokens", "choice"},
     {"report", "answers", "report_text", "progress"},
     {"clip", "artifacts", "recipe", "prompts"},
     {"footage", "simulator"},
@@ -21,9 +21,11 @@ FLOORS = (
     {"annotate"},
     {"tiny"},
     {"model"},
+    {"estimate"},
     {"infer"},
     {"evaluate"},
     {"train"},
+    {"plan"},
     {"export"},
     {"hub"},
     {"demo", "doctor"},

@@ -168,8 +168,6 @@ class Train(_Section):
     shared_prefix: bool = True
     """Where several rows ask about one clip, read the clip once for all of them: the same gradients, faster. A
     step keeps about `batch_size * gradient_accumulation` rows, so it takes fewer clips."""
-    branch_attention: Literal["auto", "flex", "mask"] = "auto"
-    """How answers that share a clip attend: a mask on the answers alone, which auto takes, or FlexAttention."""
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"

@@ -17,6 +17,8 @@ from launched import launch
 from test_processes import arguments, kill_after, of_one_process, require_same_run
 
 from roadscribe.errors import InputError, WorkError
+from roadscribe.estimate.resolve import check_insisted
+from roadscribe.estimate.train_setup import World
 from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train import sharded
@@ -79,6 +81,7 @@ def test_what_sharding_cannot_do_is_refused_before_anything_is_loaded(
         monkeypatch.setenv(key.upper(), value)
     with pytest.raises(InputError, match=message):
         sharded.check_sharded(load_recipe(None, [override]).train)
+        check_insisted(load_recipe(None, [override]), None, World(2, 2, sharded=True))
 
 
 def test_a_wrong_configuration_of_accelerate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

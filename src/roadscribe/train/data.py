@@ -15,7 +15,8 @@ from PIL import Image, UnidentifiedImageError
 
 from roadscribe.artifacts import MANIFEST, require_complete
 from roadscribe.errors import InputError
-from roadscribe.model.encode import sample_tokens
+from roadscribe.estimate.workload import SampleSize
+from roadscribe.model.encode import sample_tokens, visual_tokens
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
 from roadscribe.recipe import Footage
 
@@ -42,6 +43,8 @@ class DatasetFacts:
     it still answers it. Else ``own-`` and a digest of all questions."""
     sha256: str
     """Of everything training reads."""
+    sizes: tuple[SampleSize, ...]
+    """Of each row, for the estimate of memory and time."""
 
 
 def open_rows(folder: Path, split: str = "train", also: Sequence[str] = ()) -> datasets.Dataset:
@@ -99,9 +102,8 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         InputError: listing rows that are too long, hold another number of frames or frames beyond the pixel
             budget, have no answer, or images that cannot be read. Nothing is cut or left out.
     """
-    from roadscribe.model.encode import visual_tokens
-
     tokens: list[int] = []
+    measured: list[SampleSize] = []
     keys: list[str] = []
     clips: dict[str, int] = {}
     too_long: list[str] = []
@@ -140,6 +142,7 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         if count > max_length:
             too_long.append(f"{where}: {count} tokens")
         tokens.append(count)
+        measured.append(sample_size(processor, row["prompt"], sizes, count))
         keys.append(key)
         clips[key] = sum(visual_tokens(*size) for size in sizes)
         prompt = json.dumps(row["prompt"], sort_keys=True)
@@ -160,8 +163,25 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     if not asks_standard:
         version = "own-" + hashlib.sha256("\n".join(sorted(custom)).encode()).hexdigest()[:12]
     return DatasetFacts(
-        tuple(tokens), len(clips), tuple(keys), sum(clips.values()), version, digest.hexdigest()
+        tuple(tokens),
+        len(clips),
+        tuple(keys),
+        sum(clips.values()),
+        version,
+        digest.hexdigest(),
+        tuple(measured),
     )
+
+
+def sample_size(
+    processor: Any, prompt: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]], tokens: int
+) -> SampleSize:
+    """The size of a row of ``tokens`` tokens, question and answer; ``sizes`` are its frames' (width, height)."""
+    limit = processor.image_processor.size.longest_edge
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    visual = sum(visual_tokens(*size, limit) for size in sizes)
+    answer = tokens - sample_tokens(processor, prompt, None, sizes)
+    return SampleSize(tokens, visual, answer, len(sizes), width, height)
 
 
 def is_standard(prompt: Sequence[dict[str, Any]], frames: int) -> bool:

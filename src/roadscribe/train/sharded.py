@@ -33,7 +33,7 @@ LAUNCH = {
 
 
 def check_sharded(train: Train) -> None:
-    """Hold a recipe against what sharding can do, before anything is loaded.
+    """Check accelerate's configuration and what an FSDP run cannot do; `resolve.check_insisted` checks the rest.
 
     Raises:
         InputError: naming the key, of the recipe or of accelerate's configuration, and what to set.
@@ -47,27 +47,15 @@ def check_sharded(train: Train) -> None:
             "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
             "set train.eval_steps=0 and evaluate the finished adapter"
         )
-    for key in ("dense_weights", "compile", "float8_products"):
-        if getattr(train, key) is True:
-            raise InputError(f"train.{key}: needs whole layers, which FSDP does not keep; set it to auto")
 
 
-def shard(trainer: Any, dtype: torch.dtype) -> None:
-    """Tell a built trainer's accelerator what it shall shard when training begins.
+def shard(trainer: Any) -> None:
+    """Tell a built trainer's accelerator what to shard when training begins.
 
-    Args:
-        trainer: the built trainer.
-        dtype: what the base computes in. Every parameter keeps its own type: adapters compute in float32 as they
-            do on one card, and packed 4-bit weights must never be cast.
-
-    Raises:
-        InputError: the cards have no bfloat16.
+    Every parameter keeps its own type: adapters compute in float32 as they do on one card, and packed 4-bit weights
+    must never be cast.
     """
     plugin = trainer.accelerator.state.fsdp_plugin
-    if dtype == torch.float16:
-        raise InputError(
-            "model.dtype: FSDP runs in bfloat16 or float32; on these cards start with torchrun instead"
-        )
     plugin.ignored_modules = WHOLE_MODULES
     plugin.transformer_cls_names_to_wrap = [LAYER]
     plugin.mixed_precision_policy = MixedPrecisionPolicy(
