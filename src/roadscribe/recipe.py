@@ -270,6 +270,10 @@ class Recipe(_Section):
         return self.model_dump(mode="json", include=set(sections) if sections else None)
 
 
+REMOVED = {"train.branch_attention": "answers that share a clip always attend through a mask"}
+"""Keys of earlier versions, with what holds now."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as people write recipes: `2e-4` is a number (YAML 1.2), and no key stands twice."""
 
@@ -351,6 +355,8 @@ def _explain(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     where = ".".join(path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if where in REMOVED:
+        return f"`{where}` was removed: {REMOVED[where]}; delete it from the recipe{more}"
     if first["type"] == "extra_forbidden":
         return f"unknown key `{where}`; {_nearest(path)}{more}"
     given = repr(first["input"])

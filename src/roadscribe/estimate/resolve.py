@@ -80,7 +80,9 @@ def resolve(
     layers = Choice(False, adapters.why) if compiled.value and not fused else compiled
     if train.dense_weights is True and why_not is not None and quantized:
         raise InputError(f"train.dense_weights: {why_not}; set it to auto")
-    if not fused or not quantized:
+    if adapters.value is AdapterPath.FOLDED:
+        dense = Choice(False, "the folded weight is written anew in each pass")
+    elif not fused or not quantized:
         dense = Choice(False, NOT_4_BIT if fused else adapters.why)
     else:
         dense = _dequantize(train.dense_weights, linear_bytes(model, itemsize), gpu)
@@ -148,7 +150,10 @@ def check_insisted(recipe: Recipe, gpu: Gpu | None, world: World) -> None:
             raise InputError(
                 "model.dtype: FSDP runs in bfloat16 or float32; on these cards start with torchrun instead"
             )
-    _fp8(train.float8_products, _why_not_fp8(_why_not_lora(recipe.lora), dtype, gpu), None)
+    why_not = _why_not_lora(recipe.lora)
+    if train.dense_weights is True and why_not is not None and recipe.model.quantization == "nf4":
+        raise InputError(f"train.dense_weights: {why_not}; set it to auto")
+    _fp8(train.float8_products, _why_not_fp8(why_not, dtype, gpu), None)
 
 
 def why_not_fused(lora: Lora, model: ModelShape) -> str | None:

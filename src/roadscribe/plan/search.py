@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from roadscribe.estimate.gpus import Gpu
-from roadscribe.estimate.memory import Prediction, predict
+from roadscribe.estimate.memory import Prediction, linear_bytes, predict
 from roadscribe.estimate.model_shape import ModelShape
 from roadscribe.estimate.resolve import GIB, SPARE, resolve
 from roadscribe.estimate.step_time import Duration, duration, gpu_speed
@@ -226,7 +226,7 @@ def _decisions(case: Case, settings: Sequence[Candidate], chosen: Candidate) -> 
         reasons["checkpointing"] = _why_checkpointing(on, chosen, other, gpu)
     dense = None if chosen.setup.dequantize_weights.value else like(dense_weights="auto")
     if dense is not None and dense.setup.dequantize_weights.value:
-        more = (dense.prediction.peak - chosen.prediction.peak) / GIB
+        more = linear_bytes(case.model, dense.setup.compute.itemsize) / GIB
         reasons["dense weights"] = f"{more:.1f} GiB more would be {_needed(dense, gpu)}"
     for name, value, why in chosen.setup.shown():
         if name == "micro-batch":
