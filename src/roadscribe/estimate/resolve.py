@@ -143,6 +143,11 @@ def check_insisted(recipe: Recipe, gpu: Gpu | None, world: World) -> None:
     """
     train, dtype = recipe.train, _dtype(recipe, gpu).value
     if world.sharded:
+        if train.eval_steps:
+            raise InputError(
+                "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
+                "set train.eval_steps=0 and evaluate the finished adapter"
+            )
         for key in ("dense_weights", "compile", "float8_products"):
             if getattr(train, key) is True:
                 raise InputError(f"train.{key}: needs whole layers, which FSDP does not keep; set it to auto")

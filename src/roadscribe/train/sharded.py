@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 
 from roadscribe.errors import InputError, WorkError
 from roadscribe.model.adapter import adapter_state
-from roadscribe.recipe import Train
 
 WHOLE_MODULES = r".*\.(visual|embed_tokens|lm_head)"
 """Full names of the modules that are not sharded."""
@@ -32,21 +31,16 @@ LAUNCH = {
 """What accelerate's configuration must say; it hands it on in the environment, in capitals."""
 
 
-def check_sharded(train: Train) -> None:
-    """Check accelerate's configuration and what an FSDP run cannot do; `resolve.check_insisted` checks the rest.
+def check_launch() -> None:
+    """Check what accelerate's configuration says, before anything is loaded; `resolve.check_insisted` checks the recipe.
 
     Raises:
-        InputError: naming the key, of the recipe or of accelerate's configuration, and what to set.
+        InputError: naming the configuration's key, and what to set.
     """
     for key, value in LAUNCH.items():
         found = os.environ.get(key.upper(), "")
         if found.lower() != value.lower():
             raise InputError(f"accelerate's configuration: {key} is {found or 'not set'}; set it to {value}")
-    if train.eval_steps:
-        raise InputError(
-            "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
-            "set train.eval_steps=0 and evaluate the finished adapter"
-        )
 
 
 def shard(trainer: Any) -> None:

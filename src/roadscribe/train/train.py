@@ -43,7 +43,7 @@ from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.guard import SkippedSteps, assert_float16
 from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
-from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
+from roadscribe.train.sharded import assert_sharded, check_launch, codes, whole_adapter
 from roadscribe.train.shared import Item, item_rows, workload_of
 from roadscribe.train.trainer import (
     CHECKPOINTS,
@@ -137,7 +137,7 @@ def _open(
     _check_targets(recipe.lora.targets)
     _check_watch(recipe.train)
     if here.sharded:
-        check_sharded(recipe.train)
+        check_launch()
     gpu = present_gpu() if choose_device().type == "cuda" else None
     world = World(here.count, here.local, here.sharded)
     check_insisted(recipe, gpu, world)
