@@ -32,7 +32,7 @@ LAUNCH = {
 
 
 def check_launch() -> None:
-    """Check what accelerate's configuration says, before anything is loaded; `resolve.check_insisted` checks the recipe.
+    """Check accelerate's configuration before anything is loaded; `resolve.check_insisted` checks the recipe.
 
     Raises:
         InputError: naming the configuration's key, and what to set.
