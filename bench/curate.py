@@ -4,7 +4,8 @@
 
 Simulated drives are answered by the simulated teacher with one known mistake in each answer (and once without
 any); the answers go through the rules as in `roadscribe curate`. A mistake counts as found when the
-row is kept out, or the value it made wrong is changed, or (for prose) a rule changes a sentence. Everything a
+row is kept out, or the value it made wrong is changed or noted, or (for prose) a rule changes a sentence. A note
+leaves the value: a risk against the rule is only noted where no evidence decides; the number is printed. Everything a
 rule says about a parameter that was right is a false alarm. The ground truth is used here, to count, and
 nowhere in the rules.
 
@@ -100,6 +101,17 @@ def is_found(note: dict[str, Any], row: Row) -> bool:
     return any(f.parameter == note["parameter"] and f.rule in RULE_IDS for f in row.findings)
 
 
+def is_only_noted(note: dict[str, Any], row: Row) -> bool:
+    """Whether curation said that the value is doubtful and left it as it was."""
+    said = [f for f in row.findings if f.parameter == note["parameter"] and f.rule in RULE_IDS]
+    return (
+        note["parameter"] is not None
+        and row.quarantine is None
+        and bool(said)
+        and all(f.before == f.after for f in said)
+    )
+
+
 def measure(drives: int, seed: int) -> dict[str, Any]:
     """Recall by kind, precision, and the share of correct values changed."""
     all_notes: Counter[str] = Counter()
@@ -108,6 +120,7 @@ def measure(drives: int, seed: int) -> dict[str, Any]:
     false_alarms: Counter[str] = Counter()
     true_alarms = right_values = right_changed = wrong_left = kept_values = 0
     missed: dict[str, list[str]] = defaultdict(list)
+    only_noted: Counter[str] = Counter()
     for number in range(drives):
         clip = clip_of_seed(seed + number)
         truth = clip.evidence.truth
@@ -122,6 +135,7 @@ def measure(drives: int, seed: int) -> dict[str, Any]:
                     revealable[note["kind"]] += 1
                     if is_found(note, row):
                         found[note["kind"]] += 1
+                        only_noted[note["kind"]] += is_only_noted(note, row)
                     else:
                         missed[note["kind"]].append(clip.clip_id)
             if row.quarantine is not None:
@@ -162,6 +176,7 @@ def measure(drives: int, seed: int) -> dict[str, Any]:
         "precision": true_alarms / max(1, alarms),
         "correct_values_changed": right_changed / max(1, right_values),
         "wrong_values_left": wrong_left / max(1, kept_values),
+        "only_noted": dict(only_noted),
         "kinds": {
             kind: {"mistakes": all_notes[kind], "revealable": revealable[kind], "found": found[kind]}
             for kind in kinds
@@ -203,7 +218,8 @@ def main() -> None:
     for kind, count in result["kinds"].items():
         recall = f"{count['found'] / count['revealable']:.1%}" if count["revealable"] else "-"
         print(f"{kind:22}{count['mistakes']:>9}{count['revealable']:>12}{count['found']:>7}{recall:>8}")
-    print(f"\nfalse alarms: {result['false_alarms']}\nmissed, for example: {result['missed']}")
+    print(f"\nof the found only noted: { {kind: n for kind, n in result['only_noted'].items() if n} }")
+    print(f"false alarms: {result['false_alarms']}\nmissed, for example: {result['missed']}")
     print(f"{options.drives} drives in {time.monotonic() - begun:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n")

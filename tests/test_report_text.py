@@ -293,7 +293,7 @@ def test_without_a_section_there_is_no_report_and_a_finding_says_which(text: str
 
 
 def test_without_a_risk_factor_there_is_no_report() -> None:
-    parsed = parse_answer(answer(json.dumps({**VALUES, "risk_factor": "low to medium"})))
+    parsed = parse_answer(answer(json.dumps({**VALUES, "risk_factor": "low or medium"})))
     assert parsed.parameters["risk_factor"] is None and parsed.report() is None
     assert {"conflict.risk_factor", "form.no_report"} <= rules(parsed)
 

@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from roadscribe.errors import InputError
-from roadscribe.report import DrivingParameters
+from roadscribe.report import DrivingParameters, Grade
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,8 +29,18 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+LightColor = Literal["red", "yellow", "green", "off", "none"]
+
+MAX_SPEED_MPS = 300 / 3.6
+"""Speed readings above 300 km/h are implausible: series cars are limited to 250 km/h or below, and a GPS or CAN
+reading beyond that by a fifth is a glitch or another unit. Such a reading is noted and never used."""
+
+
 class Box(_Record):
-    """One labelled object in one frame, in pixels of the source video (x right, y down)."""
+    """One labelled object in one frame, in pixels of the source video (x right, y down).
+
+    None in a field means that the source says nothing about it, never that it is not so.
+    """
 
     category: str
     """BDD100K's words: car, truck, bus, person, rider, bike, motor, traffic light, traffic sign."""
@@ -38,23 +48,31 @@ class Box(_Record):
     y1: float
     x2: float
     y2: float
-    light_color: Literal["red", "yellow", "green", "off"] | None = None
+    light_color: LightColor | None = None
+    """Colour that a traffic light shows; "none": the source says that no colour can be seen (the light faces
+    another way); None: the source does not say."""
     occluded: bool | None = None
+    """Whether another object hides a part of it."""
     truncated: bool | None = None
+    """Whether the edge of the picture cuts it."""
     on_road: bool | None = None
     """For a person: whether they stand on the carriageway or a crossing; None: the source does not say."""
 
 
 class FrameLabels(_Record):
-    """What an annotator (or the simulator) says of one moment."""
+    """What an annotator (or the simulator) says of one moment; None in a field means "not said"."""
 
     time_s: float
     weather: str | None = None
     scene: str | None = None
     time_of_day: str | None = None
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[Box, ...] | None = None
+    """All objects of the frame; empty: looked at and nothing found; None: nobody listed the objects."""
     image_width: int | None = None
     image_height: int | None = None
+    """Size in pixels of the picture that the boxes are measured in; None: that of the clip."""
+    grade: Literal[Grade.LABELLED, Grade.DETECTED] = Grade.LABELLED
+    """Whether a person (or the simulator) labelled this moment, or another model detected it."""
 
 
 class Telemetry(_Record):

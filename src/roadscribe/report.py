@@ -11,6 +11,7 @@ what real models write.
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -115,6 +116,28 @@ class DrivingReport(BaseModel):
         return tuple(value) if isinstance(value, list) else value
 
 
+class Grade(StrEnum):
+    """How evidence came about, which decides what it may do to a value.
+
+    What was measured or labelled may write another value; what was estimated or detected may only take a value
+    out or note a doubt.
+    """
+
+    MEASURED = "measured"
+    """Read from an instrument: telemetry."""
+    LABELLED = "labelled"
+    """Marked by a person, or by the simulator that painted the frame."""
+    ESTIMATED = "estimated"
+    """Computed on assumptions, such as a distance by an assumed camera."""
+    DETECTED = "detected"
+    """Found by another model."""
+
+    @property
+    def may_fix(self) -> bool:
+        """Whether evidence of this grade may write another value."""
+        return self in (Grade.MEASURED, Grade.LABELLED)
+
+
 class Finding(BaseModel):
     """One thing noticed about an answer: what stood there, what it became, and why."""
 
@@ -132,6 +155,8 @@ class Finding(BaseModel):
     """One sentence for a person."""
     evidence: str | None = None
     """What the finding rests on, where that is something outside the answer."""
+    grade: Grade | None = None
+    """How that evidence came about; None where the finding rests on the answer alone."""
 
 
 class ReportFormatError(ValueError):

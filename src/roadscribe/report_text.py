@@ -16,11 +16,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from roadscribe.answers.canonical import Value, canonical, json_value, unknown_value
+from roadscribe.answers.limits import fit_points, fit_text, is_overall_risk, overall_clause
 from roadscribe.answers.named_values import Named, named_values
 from roadscribe.answers.prose import (
     as_paragraph,
     as_points,
-    cut_at_sentence,
     in_report_characters,
     without_cut_off_end,
 )
@@ -28,7 +28,6 @@ from roadscribe.answers.sections import Section, cut_into_sections
 from roadscribe.answers.vocabulary import parameter_of_key
 from roadscribe.report import (
     MAX_RISK_CHARS,
-    MAX_RISK_POINTS,
     MAX_SCENE_CHARS,
     PARAMETERS,
     DrivingParameters,
@@ -276,8 +275,11 @@ class _Prose:
             points, cut = without_cut_off_end(points)
             if cut:
                 message = "the end of the answer cuts through the last sentence, which is left out"
-                findings.append(Finding(rule="form.truncated", before=cut, message=message))
-        return points
+                clause = overall_clause(cut) or None
+                message += " but for the overall risk that it states" if clause else ""
+                findings.append(Finding(rule="form.truncated", before=cut, after=clause, message=message))
+                points = _with_overall_risk(points, (cut,))
+        return _with_overall_risk(points, found.lead_ins)
 
     def others(self, findings: list[Finding]) -> dict[str, str]:
         """Everything that no section of the report is made of, by its heading."""
@@ -346,6 +348,12 @@ class _Prose:
         )
 
 
+def _with_overall_risk(points: tuple[str, ...], left_out: Iterable[str]) -> tuple[str, ...]:
+    """The points, with the overall risk that a left-out text states before it is cut off or announces points."""
+    said = [clause for text in left_out if (clause := overall_clause(text))]
+    return points if any(map(is_overall_risk, points)) else (*points, *said[-1:])
+
+
 def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The stretches in order, with those that overlap made one."""
     joined: list[tuple[int, int]] = []
@@ -364,11 +372,7 @@ def _build(
     findings: list[Finding] = []
     scene_text = _fitted(scene, MAX_SCENE_CHARS, "scene description", findings)
     fitted = [text for point in points if (text := _fitted(point, MAX_RISK_CHARS, "risk point", findings))]
-    if len(fitted) > MAX_RISK_POINTS:
-        message = (
-            f"{len(fitted) - MAX_RISK_POINTS} risk points beyond the first {MAX_RISK_POINTS} are left out"
-        )
-        findings.append(Finding(rule="form.length", before=fitted[MAX_RISK_POINTS:], message=message))
+    fitted = fit_points(fitted, findings)
     missing = [
         *(["scene description"] if not scene_text else []),
         *(["risk assessment"] if not fitted else []),
@@ -385,7 +389,7 @@ def _build(
     report = DrivingReport(
         scene_description=scene_text,
         driving_parameters=DrivingParameters.model_validate(dict(values)),
-        risk_assessment=tuple(fitted[:MAX_RISK_POINTS]),
+        risk_assessment=tuple(fitted),
     )
     return report, tuple(findings)
 
@@ -396,8 +400,8 @@ def _fitted(text: str, max_chars: int, what: str, findings: list[Finding]) -> st
     if lost:
         message = f"characters that a report cannot hold are left out of the {what}: {lost[:40]}"
         findings.append(Finding(rule="form.characters", before=lost[:200], message=message))
-    kept, left_out = cut_at_sentence(plain_text, max_chars)
+    kept, left_out = fit_text(plain_text, max_chars)
     if left_out:
-        message = f"the {what} is longer than {max_chars} characters; whole sentences are left out at its end"
+        message = f"the {what} is longer than {max_chars} characters; whole sentences are left out"
         findings.append(Finding(rule="form.length", before=left_out, after=kept or None, message=message))
     return kept

@@ -7,13 +7,20 @@ from typing import Any
 
 import pytest
 from curate_cases import car_at, light, parameters, person, seen
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from roadscribe.clip import FrameLabels
+from roadscribe.clip import Box, FrameLabels
+from roadscribe.curate.box_distance import place_of
 from roadscribe.curate.now import Now
 from roadscribe.curate.rules import evidence as rules
 from roadscribe.curate.rules.evidence import EVIDENCE_RULES
+from roadscribe.curate.rules.rule import corrected as correction
+from roadscribe.curate.rules.rule import require_allowed
+from roadscribe.report import Finding, Grade
 
 NOTHING = Now()
+RIDER = Box(category="rider", x1=480, y1=300, x2=520, y2=420)
 
 
 def corrected(rule: Any, now: Now, **claims: Any) -> Any:
@@ -68,12 +75,145 @@ def test_labels_without_boxes_do_not_prove_that_no_light_is_there() -> None:
         ("red", ["red", "green"], "untouched"),
         ("yellow", ["red", "green"], "unknown"),
         ("none", ["green"], "green"),
-        ("red", [None], "unknown"),
+        ("none", ["green", "red"], "unknown"),
+        ("none", ["green", None], "unknown"),
+        ("red", [None], "untouched"),
+        ("red", [None, "green"], "untouched"),
         ("none", [None], "untouched"),
+        ("red", ["none"], "unknown"),
+        ("red", ["none", "none", None], "untouched"),
+        ("red", ["none", "green"], "green"),
+        ("off", ["none"], "untouched"),
+        ("none", ["none"], "untouched"),
     ],
 )
 def test_the_colour_is_one_that_a_labelled_light_shows(claimed: str, lights: list[Any], after: str) -> None:
     assert corrected(rules.light_colour, seen(*map(light, lights)), traffic_light_state=claimed) == after
+
+
+@given(
+    st.lists(st.sampled_from(["red", "green", "yellow", "off", "none", None]), max_size=4),
+    st.sampled_from(["red", "green", "yellow", "off"]),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_claimed_colour_stands_wherever_the_labels_leave_it_open(colours: list[Any], claimed: str) -> None:
+    """Absent is not no: only labels that all say something else, or no light at all, speak against a claim."""
+    after = corrected(rules.light_colour, seen(*map(light, colours)), traffic_light_state=claimed)
+    if None in colours or claimed in colours or not colours:
+        assert after == "untouched"
+
+
+@pytest.mark.parametrize(
+    ("written", "colours", "after"),
+    [
+        ('{"left": "red", "middle": "green"}', ["green", "green"], "green"),
+        ('{"left": "red", "middle": "green"}', ["red", "green"], "untouched"),
+        ('{"left": "red", "middle": "green"}', [None, "green"], "untouched"),
+        ('{"left": "red", "middle": "green"}', ["yellow"], "untouched"),
+        ('{"left": "red", "middle": "green"}', [], "untouched"),
+    ],
+)
+def test_of_several_lights_the_labels_tell_which_colour_is_shown(
+    written: str, colours: list[Any], after: str
+) -> None:
+    claims = parameters(traffic_light_state="unknown")
+    finding = rules.light_of_several.check(claims, seen(*map(light, colours)), written)
+    assert (finding.after if finding else "untouched") == after
+
+
+def test_detected_boxes_take_a_value_out_and_never_write_one() -> None:
+    found = seen(light("green"), person(True), grade=Grade.DETECTED, weather="rainy")
+    claims = {"traffic_light_state": "red", "pedestrian_on_road": False, "weather": "clear"}
+    afters = [rule.check(parameters(**claims), found) for rule in EVIDENCE_RULES]
+    assert {finding.after for finding in afters if finding} == {"unknown", None}
+    assert {finding.grade for finding in afters if finding} == {Grade.DETECTED}
+
+
+@pytest.mark.parametrize("grade", [Grade.ESTIMATED, Grade.DETECTED])
+def test_a_rule_cannot_write_a_value_from_an_estimate(grade: Grade) -> None:
+    wrong = ("some_rule", parameters(), "closest_vehicle_distance", 55, "message", "box", grade)
+    with pytest.raises(ValueError, match="must not write 55"):
+        correction(*wrong)
+    by_hand = Finding(
+        rule="some_rule", parameter="weather", before="clear", after="rainy", message="m", grade=grade
+    )
+    with pytest.raises(ValueError, match="must not write 'rainy'"):
+        require_allowed(by_hand)
+    taken_out = correction(
+        "some_rule", parameters(), "closest_vehicle_distance", None, "message", "box", grade
+    )
+    assert taken_out.after is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-20, 1020), st.floats(-20, 620), st.floats(1, 600), st.floats(1, 400)), max_size=4
+    ),
+    st.sampled_from(["car", "truck", "train", "bike"]),
+    st.integers(0, 200),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_distance_is_written_from_an_assumed_camera_nor_clamped(
+    corners: list[tuple[float, float, float, float]], category: str, claimed: int, camera_known: bool
+) -> None:
+    boxes = [Box(category=category, x1=x, y1=y, x2=x + w, y2=y + h) for x, y, w, h in corners]
+    now = seen(*boxes, camera_known=camera_known)
+    finding = rules.distance_against_boxes.check(parameters(closest_vehicle_distance=claimed), now)
+    if finding is not None and not camera_known:
+        assert finding.after is None
+    if finding is not None and finding.after is not None:
+        assert any(
+            abs(place.ahead_m - finding.after) <= 0.5 for box in boxes if (place := place_of(box, now))
+        )
+
+
+def dashcam(*boxes: Box) -> Now:
+    """A real dashcam's frame of 1280x720 with these boxes; its camera is not known."""
+    return Now(
+        labels=FrameLabels(time_s=10, boxes=boxes, image_width=1280, image_height=720),
+        boxes_known=True,
+        width=1280,
+        height=720,
+    )
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(category="car", x1=620, y1=341, x2=661, y2=364),  # 67 m by its height, 333 m by its foot
+        Box(category="car", x1=0, y1=380, x2=300, y2=700),  # cut by the left side
+        Box(category="car", x1=1000, y1=380, x2=1280, y2=640),  # cut by the right side
+        Box(category="truck", x1=500, y1=0, x2=800, y2=600),  # cut by the upper side
+        Box(category="car", x1=600, y1=360, x2=680, y2=400, occluded=True),
+        Box(category="car", x1=600, y1=360, x2=680, y2=400, truncated=True),
+        Box(category="trailer", x1=600, y1=360, x2=680, y2=400),  # of no typical height
+        Box(category="car", x1=600, y1=300, x2=680, y2=350),  # its foot above the horizon
+    ],
+)
+@pytest.mark.parametrize("claimed", [1, 60, 150, 200])
+def test_a_box_whose_distance_is_in_doubt_changes_no_claim(box: Box, claimed: int) -> None:
+    assert place_of(box, dashcam(box)) is None
+    assert (
+        corrected(rules.distance_against_boxes, dashcam(box), closest_vehicle_distance=claimed) == "untouched"
+    )
+
+
+def test_an_estimate_that_both_foot_and_height_give_takes_a_wrong_claim_out() -> None:
+    car = Box(category="car", x1=600, y1=355, x2=700, y2=425)  # 20 m by its foot, 22 m by its height
+    assert corrected(rules.distance_against_boxes, dashcam(car), closest_vehicle_distance=120) is None
+    assert corrected(rules.distance_against_boxes, dashcam(car), closest_vehicle_distance=15) == "untouched"
+
+
+def test_implausible_telemetry_is_a_note_that_changes_nothing() -> None:
+    now = Now(speed_problem="999 km/h logged, which no car drives")
+    finding = rules.implausible_telemetry.check(parameters(), now)
+    assert finding is not None and finding.parameter is None and "implausible" in finding.message
+    assert corrected(rules.speed_against_telemetry, now, ego_vehicle_speed=30) == "untouched"
+
+
+def test_a_logged_speed_that_a_report_cannot_hold_is_not_clamped() -> None:
+    assert corrected(rules.speed_against_telemetry, Now(speed_kmh=260.0), ego_vehicle_speed=30) is None
 
 
 def test_a_light_too_small_to_read_proves_nothing() -> None:
@@ -89,8 +229,10 @@ def test_a_light_too_small_to_read_proves_nothing() -> None:
         (True, [person(False)], False),
         (True, [], False),
         (True, [person(False), person(True)], "untouched"),
-        (False, [person(None, metres=15, right=0.5)], True),
-        (True, [person(None, metres=30, right=16)], False),
+        (False, [person(None, metres=15, right=0.5)], None),
+        (True, [person(None, metres=30, right=16)], None),
+        (True, [RIDER], "untouched"),
+        (False, [RIDER], "untouched"),
         (True, [person(None, metres=15, right=4)], "untouched"),
         (False, [person(None, metres=15, right=4)], "untouched"),
     ],
@@ -120,7 +262,7 @@ def test_the_distance_fits_a_labelled_vehicle(claimed: int, boxes: list[Any], af
 def test_an_assumed_camera_is_given_twice_the_benefit_of_the_doubt() -> None:
     guess = seen(car_at(30), camera_known=False)
     assert corrected(rules.distance_against_boxes, guess, closest_vehicle_distance=50) == "untouched"
-    assert corrected(rules.distance_against_boxes, guess, closest_vehicle_distance=90) == 30
+    assert corrected(rules.distance_against_boxes, guess, closest_vehicle_distance=90) is None
 
 
 def test_in_a_bend_a_vehicle_far_to_the_side_may_be_in_the_own_lane() -> None:

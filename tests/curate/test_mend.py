@@ -42,7 +42,7 @@ def test_what_is_said_twice_is_kept_once_and_has_a_finding() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (answer(risk_factor="low to medium"), "risk factor is not understood ('low to medium')"),
+        (answer(risk_factor="low or medium"), "risk factor is not understood ('low or medium')"),
         (answer(risk_factor="left out"), "1 of the 12 parameters are missing"),
         (answer(scene=""), "no scene description"),
         (answer(points=()), "no risk assessment"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from roadscribe.clip import Clip, Evidence, FrameLabels, Provenance, Telemetry
-from roadscribe.curate.now import course_change, evidence_now, speed_at
+from roadscribe.curate.now import course_change, evidence_now, speed_at, speed_reading
 
 
 def clip(now_s: float, evidence: Evidence) -> Clip:
@@ -30,9 +32,57 @@ def test_the_nearest_label_is_the_one_that_counts() -> None:
 
 
 def test_boxes_are_measured_in_the_pixels_they_were_labelled_in() -> None:
-    labels = FrameLabels(time_s=10, image_width=1280, image_height=720)
+    labels = FrameLabels(time_s=10, boxes=(), image_width=1280, image_height=720)
     now = evidence_now(clip(10.0, Evidence(labels=(labels,))))
     assert (now.width, now.height, now.boxes_known) == (1280, 720, True)
+
+
+def test_a_list_of_boxes_that_is_missing_is_not_an_empty_one() -> None:
+    for labels, known in (
+        (FrameLabels(time_s=10, image_width=1280), False),
+        (FrameLabels(time_s=10, boxes=()), True),
+    ):
+        stored = Evidence.model_validate_json(
+            Evidence(labels=(labels,)).model_dump_json(exclude_defaults=True)
+        )
+        assert evidence_now(clip(10.0, stored)).boxes_known is known
+
+
+@pytest.mark.parametrize("kmh", [301, 999, 1e9])
+def test_a_speed_that_no_car_has_is_noted_and_not_used(kmh: float) -> None:
+    glitch = Telemetry(time_s=10, speed_mps=kmh / 3.6)
+    alone = evidence_now(clip(10.0, Evidence(telemetry=(glitch,))))
+    assert alone.speed_kmh is None and "no car drives" in str(alone.speed_problem)
+    steady = [Telemetry(time_s=t / 10, speed_mps=10) for t in range(80, 120) if t != 100]
+    among = evidence_now(clip(10.0, Evidence(telemetry=(*steady, glitch))))
+    assert among.speed_kmh == pytest.approx(36) and among.speed_problem is not None
+    long_ago = evidence_now(clip(50.0, Evidence(telemetry=(glitch,))))
+    assert (long_ago.speed_kmh, long_ago.speed_problem) == (None, None)
+
+
+def test_a_jump_between_two_readings_leaves_the_speed_open() -> None:
+    spike = [
+        Telemetry(time_s=9.9, speed_mps=8),
+        Telemetry(time_s=10, speed_mps=55),
+        Telemetry(time_s=10.1, speed_mps=8),
+    ]
+    speed, problem = speed_reading(spike, 10.0)
+    assert speed is None and "no car can do" in str(problem)
+    braking = [Telemetry(time_s=9.5, speed_mps=20), Telemetry(time_s=10, speed_mps=15)]
+    assert speed_reading(braking, 10.0) == (pytest.approx(54), None)
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=6), st.floats(0, 3))
+@settings(max_examples=80, deadline=None)
+def test_whatever_was_logged_the_speed_is_one_a_car_has(speeds: list[float], now_s: float) -> None:
+    telemetry = [Telemetry(time_s=number / 2, speed_mps=speed) for number, speed in enumerate(speeds)]
+    speed, _ = speed_reading(telemetry, now_s)
+    assert speed is None or 0 <= speed <= 300.1
+
+
+def test_no_simulated_drive_is_taken_for_a_faulty_log(simulated_clips: list[Clip]) -> None:
+    for found in map(evidence_now, simulated_clips):
+        assert found.speed_problem is None and found.speed_kmh is not None
 
 
 def test_the_truth_of_a_simulated_drive_is_not_shown_to_rules(simulated_clips: list[Clip]) -> None:

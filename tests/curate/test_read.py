@@ -12,6 +12,7 @@ from roadscribe.artifacts import finish, open_output
 from roadscribe.curate.read import AnswerList, open_log, read_original
 from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer
 from roadscribe.errors import InputError
+from roadscribe.prompts import INSTRUCTION
 
 
 def write_log(folder: Path, *records: dict[str, Any]) -> Path:
@@ -69,6 +70,21 @@ def test_another_form_of_the_original_is_refused(tmp_path: Path, content: str, p
     path.write_text(content)
     with pytest.raises(InputError, match=problem):
         read_original(path)
+
+
+def test_a_file_in_the_originals_layout_keeps_questions_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "raw.json"
+    said = [
+        ("a.mov", "Why?", "It must."),
+        ("a.mov", "What next?", "It turns."),
+        ("b.mov", INSTRUCTION, "A report."),
+    ]
+    path.write_text(json.dumps([{"video_id": v, "QA": {"q": q, "a": a}} for v, q, a in said]))
+    assert [(answer.row, answer.clip_id, answer.question) for answer in read_original(path)] == [
+        (0, "a.mov", "Why?"),
+        (1, "a.mov", "What next?"),
+        (2, "b.mov", None),
+    ]
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:

@@ -53,14 +53,23 @@ def test_the_words_of_both_generations_become_one(written: str, category: str) -
 @pytest.mark.parametrize(
     ("written", "color"),
     [
-        ("green", "green"), ("G", "green"), ("Y", "yellow"), ("R", "red"), ("red", "red"), ("none", None),
-        ("NA", None), (None, None), (["green"], "green"), ([1, "G"], "green"), ([0, "NA"], None),
-        (["red", "green"], None), ("purple", None), (3, None),
+        ("green", "green"), ("G", "green"), ("Y", "yellow"), ("R", "red"), ("red", "red"), ("none", "none"),
+        ("NA", "none"), (None, None), (["green"], "green"), ([1, "G"], "green"), ([0, "NA"], "none"),
+        (["red", "green"], None), ("purple", None), (3, None), ("", None), ("undefined", None), ("unknown", None),
     ],
 )  # fmt: skip
 def test_light_colours_in_every_way_they_are_written(written: Any, color: str | None) -> None:
     labels = only(list_record(STEM, [box("traffic light", trafficLightColor=written)]))
     assert labels.boxes[0].light_color == color
+
+
+def test_a_colour_that_is_not_written_is_not_known_rather_than_none() -> None:
+    thing = box("traffic light")
+    thing["attributes"].pop("trafficLightColor", None)
+    assert only(list_record(STEM, [thing])).boxes[0].light_color is None
+    thing["attributes"] = None
+    (read,) = only(list_record(STEM, [thing])).boxes
+    assert (read.light_color, read.occluded, read.truncated, read.on_road) == (None, None, None, None)
 
 
 def test_only_a_light_has_a_colour() -> None:
@@ -81,8 +90,9 @@ def test_an_empty_list_says_there_is_nothing_and_a_missing_one_says_nothing() ->
     assert only(list_record(STEM, [])).image_width == 1280
     assert only(image_record(STEM, [])).image_width == 1280
     for nothing in ({"name": STEM, "attributes": STREET}, list_record(STEM, None)):
-        assert only(nothing).image_width is None
+        assert (only(nothing).image_width, only(nothing).boxes) == (None, None)
         assert only(nothing).weather == "rainy"
+    assert only(list_record(STEM, [])).boxes == ()
 
 
 def test_lanes_and_areas_do_not_speak_of_objects() -> None:
@@ -106,7 +116,7 @@ def test_a_box_that_cannot_be_read_takes_the_others_with_it() -> None:
         "car",
     ):
         read = read_labels(list_record(STEM, [box("car"), broken]), start_ms=None)
-        assert (read.labels[0].boxes, read.labels[0].image_width) == ((), None)
+        assert (read.labels[0].boxes, read.labels[0].image_width) == (None, None)
         assert read.labels[0].weather == "rainy"
         assert "none of the frame's 2 objects is used" in read.notes[0]
 
@@ -114,7 +124,7 @@ def test_a_box_that_cannot_be_read_takes_the_others_with_it() -> None:
 def test_boxes_of_an_image_of_another_size_are_not_used_unless_the_size_stands_there() -> None:
     large = box("car", 1500, 900, 1700, 1000)
     read = read_labels(list_record(STEM, [large]), start_ms=None)
-    assert read.labels[0].boxes == ()
+    assert read.labels[0].boxes is None
     assert "420 pixels out of an image of 1280x720" in read.notes[0]
     for size in ({"width": 1920, "height": 1080}, [1920, 1080]):
         labels = only(list_record(STEM, [large], size=size))

@@ -126,7 +126,7 @@ def test_labels_of_other_tasks_prove_no_absence(tmp_path: Path) -> None:
     attached = attach(find_videos([tmp_path]))
     about, _ = known_about(attached.videos[0])
     (labels,) = about.labels
-    assert (labels.weather, labels.boxes, labels.image_width) == ("rainy", (), None)
+    assert (labels.weather, labels.boxes, labels.image_width) == ("rainy", None, None)
     assert {path.name: note for path, note in attached.notes} == {
         "box_track_20": "not read: tracking boxes name no traffic lights",
         "lane": "not read: lanes are not used",

@@ -173,6 +173,18 @@ def test_a_csv_called_like_its_video_travels_with_the_clip(tmp_path: Path) -> No
     assert "has no column of time" in notes
 
 
+@pytest.mark.parametrize("speed", ["999", "1e9"])
+def test_a_speed_that_no_car_has_is_noted_when_it_is_collected_and_is_no_evidence(
+    tmp_path: Path, speed: str
+) -> None:
+    write_video(tmp_path / "a.mp4", frames=20, fps=10, size=(160, 96))
+    table(tmp_path, f"time_s,speed_kmh\n0,18\n1,{speed}\n1.9,{speed}\n2,{speed}\n", "a.csv")
+    out = collect([tmp_path], tmp_path / "out", RECIPE)
+    (clip,) = read_clips(out)
+    assert evidence_now(clip).speed_kmh is None
+    assert "3 of 4 speeds are implausible" in (out / "notes.jsonl").read_text()
+
+
 def test_a_csv_named_by_hand_belongs_to_one_video(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, frames=20, fps=10, size=(160, 96))

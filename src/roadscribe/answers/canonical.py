@@ -179,7 +179,20 @@ def _read_dict(parameter: str, raw: dict[Any, Any], unit: str | None, depth: int
             why = f"says yes to {len(said)} of {len(raw)} things"
             return Understood(unknown_value(parameter), f"conflict.{parameter}", why)
         return _part(rule, said[0], _read(parameter, said[0], unit, depth + 1))
+    if parameter == "traffic_light_state":
+        return _read_lights(raw, depth)
     return _read_list(parameter, list(raw.values()), unit, depth)
+
+
+def _read_lights(raw: dict[Any, Any], depth: int) -> Understood:
+    """Several lights by their places: the state of all that are there, else unknown; the ego's is not named."""
+    states = [_read("traffic_light_state", value, None, depth + 1).value for value in raw.values()]
+    there = {state for state in states if state != "none"} or {"none"}
+    if len(there) == 1 and there != {"unknown"}:
+        return Understood(there.pop(), "collapsed.traffic_light_state", "names several lights that agree")
+    told = ", ".join(f"{key}: {state}" for key, state in zip(raw, states, strict=True))[:120]
+    why = f"names several lights ({told}) and does not say which one holds for the ego vehicle"
+    return Understood("unknown", "conflict.traffic_light_state", why)
 
 
 def _part(rule: str, key: Any, understood: Understood) -> Understood:

@@ -161,6 +161,8 @@ class Clause:
     negated: bool = False
     other_time: bool = False
     absent: bool = False
+    hedged: bool = False
+    """Only a guess of the writer."""
     after_or: bool = False
     """Joined to the clause before it by "or"."""
 
@@ -222,7 +224,7 @@ def scan(parameter: str, text: str) -> Scan:
         elif meaning == _OTHER_TIME:
             clause.other_time = True
         elif meaning == _HEDGE:
-            result.hedged = True
+            result.hedged = clause.hedged = True
         elif meaning == ABSENT:
             clause.absent = True
         elif not meaning.startswith("@"):
@@ -236,10 +238,13 @@ def read_word(parameter: str, text: str) -> Understood:
     unknown = "unknown" if "unknown" in VOCABULARY[parameter] else None
     seen = scan(parameter, text)
     said = seen.said()
+    if seen.hedged and (sure := _without_guesses(seen, own)):
+        said = sure
+    hedged = seen.hedged and any(clause.hedged for _, clause in said)
     named = list(dict.fromkeys(word for word, _ in said))
     if seen.says_it_does_not_know() or (not named and any(clause.absent for clause in seen.clauses)):
         return Understood(unknown, f"absent.{parameter}", "says that it cannot be told")
-    if seen.hedged:
+    if hedged or (seen.hedged and not said):
         return Understood(
             unknown, f"vocabulary.{parameter}", "is not sure of itself, and a guess is not taken over"
         )
@@ -256,6 +261,9 @@ def read_word(parameter: str, text: str) -> Understood:
     if own.get("strict") and unplaced:
         why = f"names {_listed(named)}, but what {unplaced[0]!r} says about it is not understood"
         return Understood(unknown, f"vocabulary.{parameter}", why)
+    if level := _level_of_range(parameter, text, named, own):
+        why = f"is a range from {named[0]!r} to {named[1]!r} and read as {level!r}"
+        return Understood(level, f"range.{parameter}", why)
     value = _one_of(said, own)
     if value is None:
         return Understood(
@@ -272,6 +280,57 @@ def read_word(parameter: str, text: str) -> Understood:
     more = ", the rest is left out" if not seen.only_spelling else ""
     more = f", which goes before {_listed(covered)}" if covered else more
     return Understood(value, f"vocabulary.{parameter}", f"is read as {value!r}{more}")
+
+
+def _without_guesses(seen: Scan, own: Mapping[str, Any]) -> list[tuple[str, Clause]]:
+    """What is said outside the clauses that are a guess; empty where a guess puts it in doubt.
+
+    A guess leaves the value standing where it names what goes with it, one covering the other ("overcast with possible
+    rain"), or speaks of something that the vocabulary does not know ("medium, potential for sudden stops").
+    """
+    said = seen.said()
+    sure = [(word, clause) for word, clause in said if not clause.hedged]
+    if own.get("strict") or any(clause.after_or for clause in seen.clauses):
+        return []
+    if any(clause.hedged and not clause.said and not clause.unplaced for clause in seen.clauses):
+        return []
+    covers: dict[str, list[str]] = own.get("covers", {})
+    for guess in (word for word, clause in said if clause.hedged):
+        if not all(
+            word == guess or word in covers.get(guess, ()) or guess in covers.get(word, ())
+            for word, _ in sure
+        ):
+            return []
+    return sure
+
+
+def _level_of_range(parameter: str, text: str, named: list[str], own: Mapping[str, Any]) -> str | None:
+    """The level that a range of two neighbouring levels means, by the `range` of the parameter; None for no range."""
+    levels: list[str] = own.get("levels", [])
+    if len(named) != 2 or not set(named) <= set(levels):
+        return None
+    if abs(levels.index(named[0]) - levels.index(named[1])) != 1 or not _joined_as_range(parameter, text):
+        return None
+    higher = max(named, key=levels.index)
+    return higher if own["range"] == "upper" else levels[1]
+
+
+def _joined_as_range(parameter: str, text: str) -> bool:
+    """Whether nothing but "to", a slash or a dash stands between two levels, their nouns left aside."""
+    spelled = plain(text)
+    sequence, known = words(text), phrases_of(parameter)
+    at = words_said = 0
+    between: list[str] = []
+    while at < len(sequence):
+        meaning, length = known.at(sequence, at) or ("", 1)
+        if meaning and not meaning.startswith("@"):
+            words_said += 1
+            if words_said == 2:
+                break
+        elif words_said == 1 and meaning != _FILLER:
+            between.append(sequence[at])
+        at += length
+    return words_said == 2 and (between in (["to"], ["/"]) or (not between and "-" in spelled))
 
 
 def _one_of(said: list[tuple[str, Clause]], own: Mapping[str, Any]) -> str | None:

@@ -189,7 +189,8 @@ class _Seen:
             if value is not None:
                 self.counts[parameter][value] += 1
                 self.written[parameter, value][json.dumps(row.raw_values.get(parameter))] += 1
-            if parameter in row.confirmed and after is not None:
+            grade = row.confirmed.get(parameter)
+            if grade is not None and grade.may_fix and after is not None:
                 self.measured[parameter].append(after)
 
     def collapses(self) -> dict[tuple[str, int], Collapse]:
@@ -261,9 +262,8 @@ def _curate(
 
 def _outcome(quality: Quality, out: Path) -> str:
     """What became of the answers, in one line."""
-    line = (
-        f"{quality.kept} of {quality.read + quality.unread} answers kept, {quality.changed} of them corrected"
-    )
+    line = f"{quality.kept} of {quality.read + quality.unread} answers kept"
+    line += f", {quality.changed} of them corrected or shortened"
     if left_out := quality.quarantined + quality.unread:
         line += f"; {left_out} left out, listed in {out / QUARANTINE}"
         line += f" ({quality.unread} speak of no clip that is there)" if quality.unread else ""

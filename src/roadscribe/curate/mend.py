@@ -10,26 +10,29 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from roadscribe.answers.prose import cut_at_sentence, sentences
+from roadscribe.answers.limits import fit_text, is_overall_risk
+from roadscribe.answers.prose import sentences
 from roadscribe.curate.now import Now
 from roadscribe.curate.own import mended_answer, whole_sentences
 from roadscribe.curate.rules.answer import ANSWER_RULES, RawAnswer, incomplete
 from roadscribe.curate.rules.collapse import Collapse
 from roadscribe.curate.rules.collapse import collapse as collapse_rule
 from roadscribe.curate.rules.consistency import CONSISTENCY_RULES
-from roadscribe.curate.rules.evidence import EVIDENCE_RULES
+from roadscribe.curate.rules.evidence import EVIDENCE_RULES, light_of_several, supported_by
 from roadscribe.curate.rules.prose import PROSE_RULES, prose_empty
-from roadscribe.curate.rules.rule import null_of
+from roadscribe.curate.rules.rule import null_of, require_allowed
 from roadscribe.report import (
     MAX_RISK_CHARS,
+    MAX_RISK_POINTS,
     MAX_SCENE_CHARS,
     DrivingParameters,
     DrivingReport,
     Finding,
+    Grade,
 )
 from roadscribe.report_text import parse_answer
 
@@ -48,8 +51,8 @@ class Row:
     findings: list[Finding] = field(default_factory=list)
     quarantine: Finding | None = None
     """Why the row is kept out; None while it is in."""
-    confirmed: frozenset[str] = frozenset()
-    """Parameters that evidence was there for, whether it agreed or corrected."""
+    confirmed: Mapping[str, Grade] = field(default_factory=dict)
+    """Parameters whose value evidence supports, whether it agreed or corrected, and the grade of that evidence."""
     raw_values: Mapping[str, Any] = field(default_factory=dict)
     """The parameters as the teacher wrote them."""
     read_values: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +69,7 @@ class Row:
                 "report": self.report.model_dump(mode="json") if self.report else None,
                 "findings": [finding.model_dump(mode="json") for finding in self.findings],
                 "quarantine": self.quarantine.model_dump(mode="json") if self.quarantine else None,
-                "confirmed": sorted(self.confirmed),
+                "confirmed": dict(self.confirmed),
                 "raw_values": dict(self.raw_values),
                 "read_values": dict(self.read_values),
             },
@@ -85,7 +88,7 @@ class Row:
             report=DrivingReport.model_validate(fields["report"]) if fields["report"] else None,
             findings=[Finding.model_validate(finding) for finding in fields["findings"]],
             quarantine=Finding.model_validate(fields["quarantine"]) if fields["quarantine"] else None,
-            confirmed=frozenset(fields["confirmed"]),
+            confirmed={name: Grade(grade) for name, grade in fields["confirmed"].items()},
             raw_values=fields["raw_values"],
             read_values=fields["read_values"],
         )
@@ -129,24 +132,26 @@ def judge(answer: RawAnswer, now: Now) -> Row:
         row.findings.remove(cut)
         return _out(row, cut.rule, f"{problem}; {cut.message}")
     row.read_values = row.report.driving_parameters.model_dump()
-    row.confirmed = frozenset(_confirmable(now))
     parameters = row.report.driving_parameters
+    if any(finding.rule == "conflict.traffic_light_state" for finding in row.findings):
+        written = json.dumps(row.raw_values.get("traffic_light_state"), ensure_ascii=False)
+        if (finding := light_of_several.check(parameters, now, written)) is not None:
+            parameters = _changed(parameters, finding)
+            row.findings.append(finding)
     for rule in EVIDENCE_RULES:
         if (finding := rule.check(parameters, now)) is not None:
             parameters = _changed(parameters, finding)
             row.findings.append(finding)
+    row.confirmed = supported_by(parameters, now)
     row.report = row.report.model_copy(update={"driving_parameters": parameters})
     return row
 
 
-def _confirmable(now: Now) -> Iterable[str]:
-    if now.speed_kmh is not None:
-        yield "ego_vehicle_speed"
-    if now.boxes_known:
-        yield "closest_vehicle_distance"
-
-
 def _changed(parameters: DrivingParameters, finding: Finding) -> DrivingParameters:
+    """The parameters after a finding; raises ValueError where its evidence does not allow the change."""
+    require_allowed(finding)
+    if finding.parameter is None or finding.before == finding.after:
+        return parameters
     values = parameters.model_dump()
     values[str(finding.parameter)] = finding.after
     return DrivingParameters.model_validate(values)
@@ -173,8 +178,9 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
         )
         parameters = _changed(parameters, finding)
         row.findings.append(finding)
+    said = " ".join((report.scene_description, *report.risk_assessment))
     for rule in CONSISTENCY_RULES:
-        if (finding_or_none := rule.check(parameters, now)) is not None:
+        if (finding_or_none := rule.check(parameters, now, said)) is not None:
             parameters = _changed(parameters, finding_or_none)
             row.findings.append(finding_or_none)
     scene = mend_paragraph(report.scene_description, parameters, now, row.findings)
@@ -194,17 +200,31 @@ def settle(row: Row, now: Now, collapses: Mapping[tuple[str, int], Collapse]) ->
                 message="no point of the risk assessment agrees with the parameters",
             )
         )
+    kept = _with_overall_risk(kept, report, parameters, row.findings)
     row.report = DrivingReport(
         scene_description=scene, driving_parameters=parameters, risk_assessment=tuple(kept)
     )
     return row
 
 
+def _with_overall_risk(
+    points: list[str], before: DrivingReport, parameters: DrivingParameters, findings: list[Finding]
+) -> list[str]:
+    """The points with a statement of the overall risk, where the answer had one and the rules dropped it."""
+    lost = [point for point in before.risk_assessment if is_overall_risk(point)]
+    if not lost or any(map(is_overall_risk, points)):
+        return points
+    said = f"The overall risk is {parameters.risk_factor}."
+    message = "the overall risk is said again without the reasons that do not agree with the parameters"
+    findings.append(Finding(rule="form.overall_risk", before=lost[-1], after=said, message=message))
+    return [*points[: MAX_RISK_POINTS - 1], said]
+
+
 def _fitted(text: str, max_chars: int, findings: list[Finding]) -> str:
     """Mended prose within its bound again: "60 mph" is shorter than "97 km/h"."""
-    kept, left_out = cut_at_sentence(text, max_chars)
+    kept, left_out = fit_text(text, max_chars)
     if left_out:
-        message = f"mending made it longer than {max_chars} characters; its last sentences are left out"
+        message = f"mending made it longer than {max_chars} characters; whole sentences are left out"
         findings.append(Finding(rule="form.length", before=left_out, after=kept or None, message=message))
     return kept
 

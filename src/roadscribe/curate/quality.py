@@ -17,6 +17,8 @@ from roadscribe.report import PARAMETERS, Finding
 EXAMPLES_A_RULE = 2
 EXAMPLES_OF_OWN = 4
 SUSPICIOUS = 10
+SHORTENED = "form.length"
+"""The parser's finding where the report's limits leave a sentence or a point out."""
 WEIGHT = {"error": 3, "warning": 2, "info": 0}
 """How much a finding of each severity adds to a row's suspicion."""
 
@@ -72,7 +74,10 @@ class Quality:
     read: int = 0
     kept: int = 0
     changed: int = 0
-    """Kept rows in which a rule corrected something; converted units and synonyms do not count."""
+    """Kept rows in which a rule corrected something, or the report's limits left something out; converted units and
+    synonyms do not count."""
+    shortened: int = 0
+    """Kept rows of which the report's limits left something out."""
     quarantined: int = 0
     values: Counter[str] = field(default_factory=Counter)
     rules: dict[str, RuleCount] = field(default_factory=lambda: defaultdict(RuleCount))
@@ -110,7 +115,9 @@ class Quality:
             self.own.quarantined += row.question is not None
         elif split is not None:
             self.kept += 1
-            self.changed += any(
+            shortened = any(finding.rule == SHORTENED for finding in row.findings)
+            self.shortened += shortened
+            self.changed += shortened or any(
                 SEVERITY_OF.get(finding.rule, "info") != "info" and finding.before != finding.after
                 for finding in row.findings
             )
@@ -196,6 +203,7 @@ class Quality:
             "rows_read": self.read + self.unread,
             "rows_kept": self.kept,
             "rows_changed": self.changed,
+            "rows_shortened": self.shortened,
             "rows_quarantined": self.quarantined + self.unread,
             "own_questions": self.own.kept,
             "splits": {split: self.rows_of(split) for split in self.filled_splits()},

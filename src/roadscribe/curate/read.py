@@ -10,6 +10,7 @@ from typing import Any
 
 from roadscribe.artifacts import require_complete
 from roadscribe.clip import Clip
+from roadscribe.curate.original import OriginalProblem, original_answers
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.errors import InputError
 
@@ -110,7 +111,9 @@ def open_log(folder: Path) -> AnswerLog:
 
 
 def read_original(path: Path) -> list[RawAnswer]:
-    """The original project's instruction set, ``[{"video_id": ..., "QA": {"q": ..., "a": ...}}]``.
+    """A file in the original project's layout, ``[{"video_id": ..., "QA": {"q": ..., "a": ...}}]``.
+
+    Answers to a question that asks for a report are reports; others keep their question, several for one video.
 
     Raises:
         InputError: no such file, not JSON, or an entry that is not of this form (named by its position).
@@ -131,13 +134,12 @@ def read_original(path: Path) -> list[RawAnswer]:
     form = 'expected [{"video_id": ..., "QA": {"q": ..., "a": ...}}, ...]'
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: holds no list of answers; {form}, or bring it in with `roadscribe import`")
-    answers = []
-    for row, entry in enumerate(entries):
-        try:
-            video_id, text = entry["video_id"], entry["QA"]["a"]
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{path}: entry {row} has another form; {form}") from error
-        if not isinstance(video_id, str) or not video_id or not isinstance(text, str):
-            raise InputError(f"{path}: entry {row}: video_id and the answer must be text; {form}")
-        answers.append(RawAnswer(row=row, clip_id=video_id, text=text))
+    answers: list[RawAnswer] = []
+    for item in original_answers(entries):
+        if isinstance(item, OriginalProblem):
+            place = f", {item.place}" if item.place else ""
+            raise InputError(f"{path}: entry {item.row}{place}: {item.reason}; {form}")
+        answers.append(
+            RawAnswer(row=len(answers), clip_id=item.video, text=item.text, question=item.question)
+        )
     return answers

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from roadscribe.clip import Box, FrameLabels, Telemetry
+from roadscribe.clip import Box, FrameLabels, LightColor, Telemetry
 
 LABELLED_S = 10.0
 """Images and labels show the video's 10th second (BDD100K, data download page), unless a time stands there."""
@@ -39,9 +39,12 @@ CATEGORIES = {
 }
 """Words of the labels of 2020 for what those of 2018, and `clip.Box`, call otherwise."""
 
-LightColor = Literal["red", "yellow", "green", "off"]
-COLORS = {"r": "red", "red": "red", "y": "yellow", "yellow": "yellow", "g": "green", "green": "green"}
-"""Both generations' colours. "none" and "NA" say that no colour can be seen, not that the light is off."""
+COLORS = {
+    "r": "red", "red": "red", "y": "yellow", "yellow": "yellow", "g": "green", "green": "green",
+    "none": "none", "na": "none",
+}  # fmt: skip
+"""Both generations' colours. "none" (2018) and "NA" (2020, the same value of the annotation tool) say that no
+colour can be seen, not that the light is off. A missing, null or undefined colour says nothing."""
 
 UNKNOWN_WORDS = ("", "undefined", "unknown", "none", "na", "n/a")
 
@@ -123,7 +126,7 @@ def read_labels(
                 weather=weather,
                 scene=scene,
                 time_of_day=time_of_day,
-                boxes=boxes or (),
+                boxes=boxes,
                 image_width=size[0] if boxes is not None else None,
                 image_height=size[1] if boxes is not None else None,
             )
@@ -144,7 +147,7 @@ def merge_labels(found: Iterable[FrameLabels]) -> tuple[FrameLabels, ...]:
             name: getattr(first, name) or getattr(labels, name)
             for name in ("weather", "scene", "time_of_day")
         }
-        if first.image_width is None and not first.boxes:
+        if first.boxes is None:
             update |= {name: getattr(labels, name) for name in ("boxes", "image_width", "image_height")}
         merged[same] = first.model_copy(update=update)
     return tuple(sorted(merged, key=lambda labels: labels.time_s))

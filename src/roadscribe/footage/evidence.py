@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from roadscribe.clip import Evidence, FrameLabels, Telemetry
+from roadscribe.clip import MAX_SPEED_MPS, Evidence, FrameLabels, Telemetry
 from roadscribe.errors import InputError
 from roadscribe.footage.bdd100k import Info, merge_labels, read_info, read_labels
 from roadscribe.footage.bdd100k_tree import Beside, LabelPlace, load_json, look_beside
@@ -147,6 +147,7 @@ def known_about(video: SourceVideo) -> Known:
         notes += [f"{beside.info.name}: {note}" for note in info.notes] if beside.info else []
         if beside.has_info and beside.info is None:
             notes.append("no info file: no speed is known")
+    notes += _implausible(telemetry)
     if not labels and beside.has_labels:
         labels, problems = _labels(beside.labels, info.start_ms)
         notes += problems
@@ -154,6 +155,16 @@ def known_about(video: SourceVideo) -> Known:
             notes.append("no label: nothing is known of its frames")
     known = video.evidence.model_copy(update={"labels": tuple(labels), "telemetry": tuple(telemetry)})
     return Known(known, notes)
+
+
+def _implausible(telemetry: Sequence[Telemetry]) -> list[str]:
+    """A note on speeds that no car has; `curate` does not use them."""
+    speeds = [item.speed_mps for item in telemetry if item.speed_mps is not None]
+    too_fast = [speed for speed in speeds if speed > MAX_SPEED_MPS]
+    if not too_fast:
+        return []
+    told = f"{len(too_fast)} of {len(speeds)} speeds are implausible, up to {3.6 * max(too_fast):.4g} km/h"
+    return [f"{told} (a car has at most {3.6 * MAX_SPEED_MPS:.0f}); they are not used"]
 
 
 def _info(path: Path) -> Info:

@@ -131,8 +131,9 @@ def _motion(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[
 
 def _seen(labels: FrameLabels, rng: random.Random) -> list[Lesson]:
     """Questions about what stands in the last image."""
-    vehicles = [box for box in labels.boxes if box.category in {"car", "truck", "bus"}]
-    people = [box for box in labels.boxes if box.category == "person"]
+    boxes = labels.boxes or ()
+    vehicles = [box for box in boxes if box.category in {"car", "truck", "bus"}]
+    people = [box for box in boxes if box.category == "person"]
     width = labels.image_width or 1
     lessons = [Lesson("vehicles", "How many vehicles do you see?", str(len(vehicles)))]
     if labels.time_of_day:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from importing import answers, key_frame, left_out, lines, scenes, write_bddx, write_json
 from typer.testing import CliRunner
 
@@ -13,14 +16,20 @@ from roadscribe.artifacts import MANIFEST, read_json
 from roadscribe.cli import app
 from roadscribe.curate.importers.entries import relative_path
 from roadscribe.curate.importers.import_file import import_file, recognise
+from roadscribe.curate.original import OriginalAnswer, original_answers
 from roadscribe.curate.read import open_log
 from roadscribe.errors import InputError
 from roadscribe.prompts import PROMPT_VERSION, own_version
+from roadscribe.report import PARAMETERS
 
 ACTION = ["https://example.org/a/06d501fd-a9ffc960.mov", "0", "4", "The car stops", "it parks"]
+REPORT_QUESTION = "Give Scene Description, Driving Parameters (JSON) and Risk Assessment."
 REPORTS = [
-    {"video_id": "000d35d3-41990aa4.mov", "QA": {"q": "Analyse it.", "a": "**Scene Description:** A road."}},
-    {"video_id": "day/0f", "QA": {"q": "Analyse it.", "a": "A street."}},
+    {
+        "video_id": "000d35d3-41990aa4.mov",
+        "QA": {"q": REPORT_QUESTION, "a": "**Scene Description:** A road."},
+    },
+    {"video_id": "day/0f", "QA": {"q": f"{REPORT_QUESTION} ", "a": "A street."}},
 ]
 
 
@@ -74,6 +83,74 @@ def test_the_original_answers_are_reports_on_whole_videos(tmp_path: Path) -> Non
         {"clip_id": "000d35d3-41990aa4", "drive_id": "000d35d3", "video": "000d35d3-41990aa4.mov"},
         {"clip_id": "0f", "drive_id": "0f", "video": "day/0f.mov"},
     ]
+
+
+def qa(video: str, question: Any, answer: str) -> dict[str, Any]:
+    return {"video_id": video, "QA": {"q": question, "a": answer}}
+
+
+def test_other_questions_in_the_original_layout_are_kept_several_for_one_video(tmp_path: Path) -> None:
+    entries = [
+        qa("a.mov", "Why does the car slow down?", "The light turns red."),
+        qa("a.mov", "Where should the driver look?", "At the bus."),
+        qa("b.mov", "Why does the car slow down?", "A bus stops."),
+        qa("b.mov", REPORT_QUESTION, "**Scene Description:** A road."),
+        qa("c.mov", None, "A report."),
+        {"video_id": "d.mov", "QA": [{"q": "What next?", "a": "It turns."}, {"q": "Why?", "a": "It must."}]},
+    ]
+    raw = import_file(write_json(tmp_path / "o.json", entries), tmp_path / "raw")
+    assert answers(raw) == [
+        ("a", "Why does the car slow down?", "The light turns red."),
+        ("a", "Where should the driver look?", "At the bus."),
+        ("b", "Why does the car slow down?", "A bus stops."),
+        ("b", None, "**Scene Description:** A road."),
+        ("c", None, "A report."),
+        ("d", "What next?", "It turns."),
+        ("d", "Why?", "It must."),
+    ]
+    assert left_out(raw) == [] and len(lines(raw / "drives.jsonl")) == 4
+
+
+def test_a_question_in_another_language_whose_answers_are_reports_asks_for_reports(tmp_path: Path) -> None:
+    whole = json.dumps(dict.fromkeys(PARAMETERS, "unknown"))
+    entries = [qa(f"{n}.mov", "Beschreibe die Szene.", whole) for n in range(3)]
+    entries.append(qa("3.mov", "Beschreibe die Szene.", "Das kann ich nicht."))
+    raw = import_file(write_json(tmp_path / "o.json", entries), tmp_path / "raw")
+    assert [question for _, question, _ in answers(raw)] == [None] * 4
+
+
+def test_what_is_left_out_as_repeated_really_is(tmp_path: Path) -> None:
+    entries = [
+        qa("a.mov", "Why?", "It must."),
+        qa("a.mov", "Why?", "It must."),
+        qa("a.mov", "Why? ", "It wants to."),
+        qa("a.mov", "Why now?", "It must."),
+    ]
+    file = write_json(tmp_path / "o.json", entries)
+    raw = import_file(file, tmp_path / "raw")
+    assert [text for _, _, text in answers(raw)] == ["It must.", "It must."]
+    assert [(row, reason) for row, _, reason in left_out(raw)] == [
+        (1, "says word for word what row 0 answers to the same question on this clip"),
+        (2, "is a further answer to a question that has one; row 0 gives it, --all-answers keeps both"),
+    ]
+    assert len(answers(import_file(file, tmp_path / "all", all_answers=True))) == 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.sampled_from(["", "Why?", "What?", "Where?"]), st.text(max_size=8)
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_every_entry_of_a_file_is_an_answer_with_its_own_question(said: list[tuple[str, str, str]]) -> None:
+    found = list(original_answers([qa(*one) for one in said]))
+    assert [
+        (one.video, one.question or "", one.text) for one in found if isinstance(one, OriginalAnswer)
+    ] == said
 
 
 def test_entries_of_the_original_that_are_broken_are_listed(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ MAX_TEXT_CHARS = 100_000
 
 _MARKS = (
     ("drivelm", re.compile(r'^\s*\{.*"key_frames"\s*:', re.DOTALL)),
-    ("original", re.compile(r'^\s*\[\s*\{.*"QA"\s*:\s*\{', re.DOTALL)),
+    ("original", re.compile(r'^\s*\[\s*\{.*"QA"\s*:\s*[\[{]', re.DOTALL)),
     ("bddx", re.compile(r"^[^\n]*\bInput\.Video\b")),
     ("lingoqa", re.compile(r'^\s*[\[{].*"(?:question_id|segment_id)"\s*:', re.DOTALL)),
     ("lingoqa", re.compile(r"^[^\n]*\b(?:question_id|segment_id)\b")),
@@ -145,8 +145,8 @@ class _Limits:
         self._all_answers = all_answers
         self._drives: dict[str, Drive] = {}
         self._questions: Counter[str] = Counter()
-        self._answers: Counter[str] = Counter()
-        """How many answers each question on each clip has, by the key without teacher."""
+        self._answers: dict[str, dict[bytes, int]] = {}
+        """The answers that each question on each clip has, by the key without teacher: digest -> row."""
 
     def of(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         """The entries, each answer as it is or as left out."""
@@ -168,14 +168,22 @@ class _Limits:
         if self._drives.get(clip_id, entry.drive) != entry.drive:
             return f"another entry of this name speaks of other footage: {clip_id}"
         question = f"{clip_id}|{prompt_of(entry)}"
-        if not self._answers[question]:
+        answers = self._answers.setdefault(question, {})
+        digest = hashlib.sha256(entry.text.encode()).digest()[:16]
+        if not answers:
             if self._max_questions is not None and self._questions[clip_id] >= self._max_questions:
                 return f"is beyond --max-questions {self._max_questions} of its clip"
             self._questions[clip_id] += 1
             self._drives[clip_id] = entry.drive
+        elif digest in answers:
+            if not self._all_answers:
+                return (
+                    f"says word for word what row {answers[digest]} answers to the same question on this clip"
+                )
         elif not self._all_answers:
-            return "is a further answer to a question that has one; --all-answers keeps it"
-        self._answers[question] += 1
+            first = next(iter(answers.values()))
+            return f"is a further answer to a question that has one; row {first} gives it, --all-answers keeps both"
+        answers.setdefault(digest, entry.row)
         return None
 
 

@@ -1,4 +1,4 @@
-"""The original project's instruction set: ``[{"video_id", "QA": {"q", "a"}}]``, one driving report a video."""
+"""The original project's layout, ``[{"video_id", "QA": {"q", "a"}}]``: reports and answers to other questions."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roadscribe.curate.importers.entries import Answered, Drive, Entry, LeftOut, load_json, video_file
+from roadscribe.curate.original import OriginalProblem, original_answers
 from roadscribe.curate.split import drive_of_video
 from roadscribe.errors import InputError
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """Every answer as a report on the whole video, whatever the wording of its question.
-
-    The question of that set asks for the same three sections as ours, so its answers are read as reports.
+    """Every answer with its question, on the whole video; those to a question that asks for a report are reports.
 
     Raises:
         InputError: not JSON, or no list of answers.
@@ -21,15 +20,14 @@ def read(path: Path) -> Iterator[Entry]:
     entries = load_json(path)
     if not isinstance(entries, list):
         raise InputError(f'{path}: expected [{{"video_id": ..., "QA": {{"q": ..., "a": ...}}}}, ...]')
-    for row, entry in enumerate(entries):
-        video, answers = (entry.get("video_id"), entry.get("QA")) if isinstance(entry, dict) else (None, None)
-        text = answers.get("a") if isinstance(answers, dict) else None
-        if not isinstance(video, str) or not isinstance(text, str):
-            yield LeftOut(row, "", "is not of the form {video_id, QA: {q, a}}")
+    for item in original_answers(entries):
+        if isinstance(item, OriginalProblem):
+            yield LeftOut(item.row, item.place, item.reason)
             continue
         try:
-            clip_id, file = video_file(video)
+            clip_id, file = video_file(item.video)
         except ValueError as error:
-            yield LeftOut(row, "", str(error))
+            yield LeftOut(item.row, item.place, str(error))
             continue
-        yield Answered(row, "", Drive(clip_id, drive_of_video(clip_id), video=file), None, text)
+        drive = Drive(clip_id, drive_of_video(clip_id), video=file)
+        yield Answered(item.row, item.place, drive, item.question, item.text)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from roadscribe.curate.rules import RULES
+from roadscribe.report import MAX_RISK_CHARS, MAX_RISK_POINTS, MAX_SCENE_CHARS
 
 _THEMES = {
     "answer": (
@@ -27,10 +28,10 @@ _THEMES = {
     ),
 }
 
-_HEAD = """# Rules of curation
+_HEAD = f"""# Rules of curation
 <!-- Made by `python -m roadscribe.curate.rules.document > docs/rules.md`: change the rules instead. -->
 
-Every change a rule makes is a finding of the row: rule, parameter, before, after, message, evidence. Before
+Every change a rule makes is a finding of the row: rule, parameter, before, after, message, evidence, grade. Before
 the rules run, `roadscribe.report_text` reads what the teacher wrote; its own findings, such as `units.speed`
 (converted), `vocabulary.weather` (a synonym, or not understood), `absent.*` (the teacher could not tell),
 `conflict.*` (two values) and `form.*` (form and length), stand in the same list.
@@ -38,6 +39,23 @@ the rules run, `roadscribe.report_text` reads what the teacher wrote; its own fi
 Actions: **fix** writes the right value, **null** takes the value out, **mend** corrects or drops a sentence,
 **quarantine** keeps the row out, **note** changes nothing. Weights: an **error** was wrong, a **warning** is
 doubtful, **info** is form only.
+
+## Grades of evidence
+| grade | from | may |
+|---|---|---|
+| measured | telemetry | write another value, take it out, note |
+| labelled | a person's labels, the simulator; a distance by a known camera | write another value, take it out, note |
+| estimated | a distance by an assumed camera, a lane by a box's place | take a value out, note |
+| detected | another model's boxes | take a value out, note |
+
+The grade stands in the finding, and a rule that writes a value from an estimate or a detection raises an error. What a
+source does not say (null) contradicts nothing; `docs/sources.md` says for each field what its absence means.
+
+## Limits of a report
+A scene description has at most {MAX_SCENE_CHARS} characters, a risk assessment at most {MAX_RISK_POINTS} points of
+{MAX_RISK_CHARS} characters. What is longer loses whole sentences and points at its end.
+The statement of the overall risk stays, and an earlier point goes for it. Each such row has a `form.length` finding and
+counts as changed (`rows_shortened` in `quality.json`).
 
 To add a rule: write one function in the file of its theme under `src/roadscribe/curate/rules/`, put
 `@rule(...)` above it, name it in that file's tuple, write one test, and make this page again.

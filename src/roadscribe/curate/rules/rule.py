@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from roadscribe.report import VOCABULARY
+from roadscribe.report import VOCABULARY, DrivingParameters, Finding, Grade
 
 Severity = Literal["error", "warning", "info"]
 """error: the answer was wrong; warning: it is doubtful; info: only its form was."""
@@ -59,6 +59,58 @@ def rule(
         )
 
     return make
+
+
+def corrected(
+    rule_id: str,
+    report: DrivingParameters,
+    parameter: str,
+    after: Any,
+    message: str,
+    evidence: str,
+    grade: Grade,
+) -> Finding:
+    """A finding that changes one parameter of the report on evidence.
+
+    Raises:
+        ValueError: the grade of the evidence does not allow the change (`require_allowed`).
+    """
+    finding = Finding(
+        rule=rule_id,
+        parameter=parameter,
+        before=getattr(report, parameter),
+        after=after,
+        message=message,
+        evidence=evidence,
+        grade=grade,
+    )
+    require_allowed(finding)
+    return finding
+
+
+def noted(rule_id: str, message: str, evidence: str | None = None, grade: Grade | None = None) -> Finding:
+    """A finding that changes nothing."""
+    return Finding(rule=rule_id, message=message, evidence=evidence, grade=grade)
+
+
+def decided(grade: Grade, parameter: str, value: Any) -> Any:
+    """What evidence of a grade may write for a value: the value itself, or "cannot be told"."""
+    return value if grade.may_fix else null_of(parameter)
+
+
+def require_allowed(finding: Finding) -> None:
+    """Raise ValueError where a finding writes a value that evidence of its grade must not write.
+
+    Estimated and detected evidence may take a value out or note a doubt, and nothing else.
+    """
+    grade, parameter = finding.grade, finding.parameter
+    if grade is None or grade.may_fix or parameter is None or finding.after == finding.before:
+        return
+    if finding.after != null_of(parameter):
+        raise ValueError(
+            f"rule {finding.rule}: {grade} evidence must not write {finding.after!r} for {parameter}; it may take "
+            "the value out or note a doubt"
+        )
 
 
 def null_of(parameter: str) -> str | None:
