@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -104,3 +104,12 @@ def recipe_for(tiny_folder: Path) -> Callable[..., Recipe]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_processor(tiny_folder: Path) -> Any:
+    """The processor of the untrained tiny base, for frames of up to 96x64 pixels."""
+    from roadscribe.model.load import load_processor, resolve_base
+    from roadscribe.recipe import Model
+
+    return load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)

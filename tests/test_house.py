@@ -78,7 +78,9 @@ def test_a_recipes_value_enters_at_most_ten_files_between_train_and_the_step():
 def test_the_estimate_asks_no_device_and_no_clock():
     """`resolve` and what it counts with are pure: the one look at this machine is `gpus.present_gpu`."""
     for path in (SOURCE / "estimate").glob("*.py"):
-        asks = re.findall(r"torch\.cuda|os\.environ|os\.cpu_count|import time|free_memory\(", path.read_text())
+        asks = re.findall(
+            r"torch\.cuda|os\.environ|os\.cpu_count|import time|free_memory\(", path.read_text()
+        )
         assert not asks or path.name == "gpus.py", (path.name, asks)
 
 

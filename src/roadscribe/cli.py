@@ -551,7 +551,13 @@ def main() -> None:
         raise SystemExit(code if isinstance(code, int) else 0)
     except RoadscribeError as error:
         fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.exceptions.Abort):
+    except (KeyboardInterrupt, typer.exceptions.Abort) as error:
+        # typer turns an EOFError into an Abort, as if a person had closed the input.
+        if isinstance(error.__cause__, EOFError):
+            fail(
+                f"a file or a stream ended too early ({error.__cause__ or 'EOFError'}); the work is not done",
+                1,
+            )
         fail("interrupted; run the same command with --resume to go on", INTERRUPTED)
     except typer.exceptions.TyperException as error:
         fail(f"{error.format_message()} (see roadscribe --help)", 2)

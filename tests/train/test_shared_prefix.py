@@ -27,6 +27,7 @@ from roadscribe.train.branches import (
     attend_in_branches,
     branch_mask,
 )
+from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.fused import fuse
 from roadscribe.train.prepare_model import drop_padding_mask
@@ -38,7 +39,7 @@ from roadscribe.train.shared import (
     item_rows,
 )
 from roadscribe.train.train import train
-from roadscribe.train.trainer import CHECKPOINTS, LOG, Reporter
+from roadscribe.train.trainer import LOG, Reporter
 from training_rows import PROMPT, make_row, save_rows
 
 TOLERANCE = 1e-4

@@ -12,7 +12,6 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_rows import FEATURES, make_row
 
 from roadscribe import cli
 from roadscribe.artifacts import require_complete
@@ -26,8 +25,9 @@ from roadscribe.recipe import Recipe
 from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, render
 from roadscribe.train import train as stage
 from roadscribe.train import watch
+from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.train import train
-from roadscribe.train.trainer import CHECKPOINTS, LOG
+from roadscribe.train.trainer import LOG
 from roadscribe.train.watch import (
     WATCH,
     HeldOutClip,
@@ -39,6 +39,7 @@ from roadscribe.train.watch import (
     open_held_out,
     spread,
 )
+from training_rows import FEATURES, make_row
 
 TRUTH = DrivingReport(
     scene_description="A dry road with little traffic.",

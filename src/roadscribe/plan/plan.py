@@ -26,7 +26,7 @@ def plan(recipe: Recipe, dataset_folder: Path, gpu: Gpu, processes: int = 1) -> 
         InputError: the base, the dataset or an option is wrong, or a row breaks the recipe's limits.
     """
     world = World(processes, processes)
-    rows = open_rows(dataset_folder)
+    rows = open_rows(dataset_folder, checksums=True)
     base = resolve_base(recipe.model)
     check_config(base)
     check_insisted(recipe, gpu, world)

@@ -18,14 +18,14 @@ import torch
 from transformers import AutoConfig
 
 from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, read_json, write_json
-from roadscribe.errors import InputError
+from roadscribe.errors import InputError, WorkError
 from roadscribe.estimate.gpus import present_gpu
 from roadscribe.estimate.model_shape import shape_of
 from roadscribe.estimate.resolve import check_insisted, resolve
 from roadscribe.estimate.train_setup import Host, TrainSetup, World
 from roadscribe.estimate.workload import rows_per_step
 from roadscribe.machine import free_memory
-from roadscribe.model.adapter import WEIGHTS, adapter_state, save_adapter
+from roadscribe.model.adapter import WEIGHTS, WEIGHTS_SHA256, adapter_digest, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
 from roadscribe.model.load import (
     LoadedBase,
@@ -39,6 +39,7 @@ from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, preci
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.boards import TensorBoard, require_boards
+from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.guard import SkippedSteps, assert_float16
 from roadscribe.train.processes import Processes, joined
@@ -46,13 +47,11 @@ from roadscribe.train.readback import answer_logits, read_back, require_written
 from roadscribe.train.sharded import assert_sharded, check_launch, codes, whole_adapter
 from roadscribe.train.shared import Item, item_rows, workload_of
 from roadscribe.train.trainer import (
-    CHECKPOINTS,
     LOG,
     TENSORBOARD,
     Reporter,
     VisionTrainer,
     build_trainer,
-    last_checkpoint,
     memory_errors,
     peak_memory_gib,
 )
@@ -61,7 +60,6 @@ from roadscribe.train.watch import (
     HeldOut,
     Look,
     Watcher,
-    best_weights,
     choose_adapter,
     describe_look,
     open_held_out,
@@ -141,7 +139,7 @@ def _open(
     gpu = present_gpu() if choose_device().type == "cuda" else None
     world = World(here.count, here.local, here.sharded)
     check_insisted(recipe, gpu, world)
-    rows = open_rows(dataset)
+    rows = open_rows(dataset, checksums=True)
     base = resolve_base(recipe.model)
     check_config(base)
     processor = load_processor(base, recipe.footage.max_pixels)
@@ -170,7 +168,7 @@ def _open(
         return None
     for line in setup.lines():
         say(line)
-    return _Begun(facts, held_out, last_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
+    return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
 
 
 def _check_processes(out: Path, here: Processes) -> None:
@@ -266,6 +264,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         "samples_per_s": run.samples_per_s,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "read_back_logit_difference": difference,
+        WEIGHTS_SHA256: adapter_digest(out),
     }
 
 
@@ -343,6 +342,11 @@ def _run(
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = max(before, trainer.state.global_step)
+    if done != total:
+        raise WorkError(
+            f"{out}: training ended at step {done} of {total}, and nothing said why; the adapter does not count as "
+            "complete. Run the same command with --resume; if it ends there again, look at the rows of that step"
+        )
     spent = time.monotonic() - begun - (watcher.seconds if watcher else 0.0)
     return Run(
         steps=done,
