@@ -8,10 +8,10 @@ from typing import Any
 
 import datasets
 import pytest
-from roadscribe.train.cards import named_card
-from roadscribe.train.plan import plan
 
 from roadscribe.errors import InputError
+from roadscribe.estimate.gpus import named_gpu
+from roadscribe.plan.plan import plan
 from roadscribe.recipe import Recipe
 from roadscribe.train import train as stage
 from roadscribe.train.train import train
@@ -39,7 +39,7 @@ def refusals(recipe: Recipe, dataset: Path, out: Path, monkeypatch: pytest.Monke
     said.append(str(caught.value))
     assert not out.exists()
     with pytest.raises(InputError) as caught:
-        plan(recipe, dataset, named_card("t4"))
+        plan(recipe, dataset, named_gpu("t4"))
     return [*said, str(caught.value)]
 
 
