@@ -34,18 +34,19 @@ import yaml
 from transformers import TrainerCallback
 
 from base_model import make
+from roadscribe.estimate import memory
+from roadscribe.estimate.gpus import Gpu, present_gpu
+from roadscribe.estimate.model_shape import shape_of
+from roadscribe.estimate.step_time import batch_flops, layer_passes
 from roadscribe.model.load import load_base
+from roadscribe.plan.search import Case, candidate
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train import memory
 from roadscribe.train.batches import CLIPS, PLACED, pixels_of
-from roadscribe.train.cards import Card, present_card
 from roadscribe.train.data import check_rows
-from roadscribe.train.duration import batch_flops, layer_passes
 from roadscribe.train.features import visual_features
-from roadscribe.train.plan import candidate
-from roadscribe.train.speed import fastest_attention
+from roadscribe.train.prepare_model import attention_kernels
+from roadscribe.train.shared import workload_of
 from roadscribe.train.trainer import build_trainer
-from roadscribe.train.work import Work, sequence_sizes, single_rows
 from train import make_rows
 
 GIB = 2**30
@@ -91,6 +92,7 @@ def bench_recipe(base: Path, shape: Shape, compiled: str) -> Recipe:
             f"train.dense_weights={'on' if shape.dense else 'off'}",
             f"train.compile={compiled}",
             "train.keep_features=false",
+            "train.workers=0",
             f"train.max_steps={STEPS}",
             "train.save_steps=100000",
             "train.logging_steps=1",
@@ -114,7 +116,7 @@ class StepTimes(TrainerCallback):  # type: ignore[misc]
         self.seconds.append(time.perf_counter() - self.begun)
 
 
-def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, Any]:
+def measure(base: Path, shape: Shape, compiled: str, card: Gpu) -> dict[str, Any]:
     """Run a few steps of one shape: what it took, and what the plan's counts are."""
     torch._dynamo.reset()
     recipe = bench_recipe(base, shape, compiled)
@@ -123,18 +125,13 @@ def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, An
     rows = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     facts = check_rows(rows, loaded.processor, recipe.footage, recipe.train.max_length)
-    work = Work(
-        shape=memory.shape_of(loaded.model.config, recipe.lora.r, recipe.lora.targets),
-        sizes=sequence_sizes(rows, single_rows(facts.tokens), loaded.processor),
-        rows=count,
-        dtype=str(loaded.dtype).removeprefix("torch."),
-        quantized=loaded.quantized,
-        unfused=None,
-        branches=None,
-    )
+    shape_of_base = shape_of(loaded.model.config, recipe.lora.r, recipe.lora.targets)
+    _, work = workload_of(recipe, rows, facts, loaded.processor)
+    planned = candidate(recipe.train, Case(recipe, shape_of_base, work, card))
+    step, compute = planned.setup.step, planned.setup.compute
     times = StepTimes()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = build_trainer(loaded, rows, recipe.train, recipe.lora, Path(folder), kept=None, workers=0)
+        trainer = build_trainer(loaded, rows, recipe.train, recipe.lora, Path(folder), setup=planned.setup)
         trainer.add_callback(times)
         gc.collect()
         torch.cuda.empty_cache()
@@ -144,14 +141,12 @@ def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, An
         free, total = torch.cuda.mem_get_info()
         context = total - free - torch.cuda.memory_reserved()
         vision_bytes, vision_s = measure_vision(trainer)
-    planned = candidate(recipe.train, work, card)
-    compute = memory.Compute(loaded.dtype.itemsize, card.flash)
-    counted = memory.units(work.shape, work.sizes, planned.setting, compute)
+    counted = memory.units(shape_of_base, work.sizes, step, compute)
     batches = [work.sizes[start : start + shape.batch_size] for start in range(0, count, shape.batch_size)]
-    flops = [batch_flops(work.shape, batch, checkpointing=shape.checkpointing) for batch in batches]
+    flops = [batch_flops(shape_of_base, batch, checkpointing=shape.checkpointing) for batch in batches]
     return {
         **shape._asdict(),
-        "compiled": planned.setting.compiled,
+        "compiled": step.compiled,
         "tokens": [size.tokens for size in work.sizes],
         "peak": peak,
         "reserved": reserved,
@@ -159,11 +154,11 @@ def measure(base: Path, shape: Shape, compiled: str, card: Card) -> dict[str, An
         "vision_bytes": vision_bytes,
         "vision_s": vision_s,
         "step_s": min(times.seconds[1:]),
-        "static": sum(term.bytes for term in memory.static_terms(work.shape, planned.setting, compute)),
+        "static": sum(term.bytes for term in memory.static_terms(shape_of_base, step, compute)),
         "units": counted._asdict(),
         "language_tflop": sum(one.language for one in flops) / 1e12,
         "vision_tflop_a_batch": flops[0].vision / 1e12,
-        "layer_passes": len(batches) * layer_passes(work.shape, planned.setting),
+        "layer_passes": len(batches) * layer_passes(shape_of_base, step),
         "predicted_peak": planned.prediction.peak,
         "predicted_step_s": None if planned.duration is None else planned.duration.seconds / STEPS,
     }
@@ -180,7 +175,7 @@ def measure_vision(trainer: Any) -> tuple[int, float]:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before, begun = torch.cuda.memory_allocated(), time.perf_counter()
-        with fastest_attention(next(inner.parameters()).device):
+        with attention_kernels(trainer.setup.attention.value):
             pixels = pixels_of(trainer.processing_class, inputs, inner.visual.dtype)
             visual_features(inner, inputs[CLIPS], torch.tensor(inputs[PLACED]["grid"]), pixels, None)
         torch.cuda.synchronize()
@@ -227,7 +222,7 @@ def fit_memory(runs: Sequence[dict[str, Any]]) -> memory.Coefficients:
     return memory.Coefficients(*(round(float(one), 3) for one in found))
 
 
-def fit_time(runs: Sequence[dict[str, Any]], card: Card) -> dict[str, float]:
+def fit_time(runs: Sequence[dict[str, Any]], card: Gpu) -> dict[str, float]:
     """Shares of the data sheet's peak, and a layer's least time in milliseconds."""
     peak = card.peak_tflops or 0
     target = [run["step_s"] - ACCUMULATION * run["vision_s"] for run in runs]
@@ -258,7 +253,7 @@ def fit(files: Sequence[Path]) -> None:
         fitted = fit_memory(fitting)
         source = f"{record['card']['name']}, {record['versions']}, {record['date']}: {record['command']}"
         measured["memory"][way] = {**fitted._asdict(), "measured": True, "source": source}
-        card = Card(**{**record["card"], "capability": tuple(record["card"]["capability"])})
+        card = Gpu(**{**record["card"], "capability": tuple(record["card"]["capability"])})
         speeds = fit_time(fitting, card)
         place = measured["time"].setdefault(record["card"]["key"], {})
         others = {key: place[way][key] for key in ("language_8_bits",) if key in place.get(way, {})}
@@ -299,7 +294,7 @@ def main() -> None:
         return
     if options.out is None:
         parser.error("give --out FILE, or --fit")
-    card = present_card()
+    card = present_gpu()
     record: dict[str, Any] = {
         "card": card._asdict(),
         "versions": ", ".join(

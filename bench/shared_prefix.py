@@ -25,15 +25,15 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import PrinterCallback, TrainerCallback
 
-from roadscribe.model.load import load_base, load_processor, resolve_base
+from roadscribe.estimate.workload import rows_per_step
+from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train.batches import CLIPS, Collator
-from roadscribe.train.branches import attend_in_branches, branch_attention
-from roadscribe.train.data import DatasetFacts, check_rows
-from roadscribe.train.features import KeptFeatures
-from roadscribe.train.shared import Item, item_rows, rows_a_step, share_prefixes
+from roadscribe.train.branches import attend_in_branches
+from roadscribe.train.shared import Item, item_rows
 from roadscribe.train.trainer import build_trainer, peak_memory_gib
+from train import resolved
 
 SENTENCE = "The road is straight and dry, traffic is light, a car stands ahead on the right. "
 QUESTIONS = (
@@ -108,19 +108,15 @@ def check(recipe: Recipe, rows: datasets.Dataset, answers: int) -> None:
         return loss.item(), {n: p.grad.double() for n, p in model.named_parameters() if p.grad is not None}
 
     loss, gradients = run(separate)
-    ways = ["mask", "flex"] if branch_attention(loaded.device).value == "flex" else ["mask"]
-    for way in ways:
-        handle = attend_in_branches(language_model, flex=way == "flex")
-        shared_loss, shared = run(together)
-        handle.remove()
-        worst = max(
-            float((shared[n] - gradient).norm() / gradient.norm()) for n, gradient in gradients.items()
-        )
-        print(
-            f"{way}: loss {shared_loss:.7f} against {loss:.7f}, {len(gradients)} gradients, the farthest is off "
-            f"by {worst:.1e} (float32, {separate['attention_mask'].sum()} tokens become "
-            f"{together['attention_mask'].sum()})"
-        )
+    handle = attend_in_branches(language_model)
+    shared_loss, shared = run(together)
+    handle.remove()
+    worst = max(float((shared[n] - gradient).norm() / gradient.norm()) for n, gradient in gradients.items())
+    print(
+        f"loss {shared_loss:.7f} against {loss:.7f}, {len(gradients)} gradients, the farthest is off "
+        f"by {worst:.1e} (float32, {separate['attention_mask'].sum()} tokens become "
+        f"{together['attention_mask'].sum()})"
+    )
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
@@ -135,32 +131,33 @@ class Clock(TrainerCallback):  # type: ignore[misc]
         self.ticks.append((time.perf_counter(), time.process_time()))
 
 
-def measure(
-    recipe: Recipe, rows: datasets.Dataset, facts: DatasetFacts, shared: bool, warm_up: int
-) -> tuple[float, float]:
+def measure(recipe: Recipe, rows: datasets.Dataset, shared: bool, warm_up: int) -> tuple[float, float]:
     """Answers a second, and processor seconds an answer; prints both, the peak and the losses."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
-    asked = recipe.train.model_copy(update={"shared_prefix": shared})
-    given, shape = share_prefixes(asked, rows, facts, loaded.processor)
-    on_card = loaded.device.type == "cuda"
+    # On a card features are computed each time, so that the first epoch is what is measured.
+    kept = loaded.device.type != "cuda"
+    asked = recipe.train.model_copy(update={"shared_prefix": shared, "keep_features": kept})
+    recipe = recipe.model_copy(update={"train": asked})
+    run = resolved(recipe, rows, loaded)
+    given, batch = item_rows(run.rows, run.items), run.setup.batch.value
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(
             loaded,
             given,
-            shape,
+            asked.model_copy(update=batch._asdict()),
             recipe.lora,
             Path(folder),
-            kept=None if on_card else KeptFeatures(facts.keys),
-            workers=8 if on_card else 0,
+            setup=run.setup,
+            keys=run.facts.keys,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(clock)
         trainer.train()
     (wall, cpu), (wall_end, cpu_end) = clock.ticks[warm_up - 1], clock.ticks[-1]
-    answers = (len(clock.ticks) - warm_up) * rows_a_step(shape, len(rows), len(given))
+    answers = (len(clock.ticks) - warm_up) * rows_per_step(batch, len(rows), len(given))
     rate, seconds = answers / (wall_end - wall), (cpu_end - cpu) / answers
     losses = " ".join(f"{line['loss']:.3f}" for line in trainer.state.log_history if "loss" in line)
     print(
@@ -210,10 +207,8 @@ def main() -> None:
     check(recipe, rows, options.answers)
     if options.check_only:
         return
-    processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
-    facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
-    separate = measure(recipe, rows, facts, False, options.warm_up)
-    shared = measure(recipe, rows, facts, True, options.warm_up)
+    separate = measure(recipe, rows, False, options.warm_up)
+    shared = measure(recipe, rows, True, options.warm_up)
     print(
         f"{torch.get_num_threads()} threads, {'cuda' if torch.cuda.is_available() else 'cpu'}: "
         f"{shared[0] / separate[0]:.2f} times the answers/s, "

@@ -25,7 +25,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -35,15 +35,16 @@ from PIL import Image
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTTrainer
 
-from roadscribe.model.load import load_base
+from roadscribe.estimate.gpus import Gpu, named_gpu, present_gpu
+from roadscribe.estimate.model_shape import shape_of
+from roadscribe.estimate.resolve import resolve
+from roadscribe.estimate.train_setup import Host, TrainSetup, World
+from roadscribe.machine import free_memory
+from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, Train, load_recipe
-from roadscribe.train import fused, speed
-from roadscribe.train.cards import Card, named_card
-from roadscribe.train.data import check_rows
-from roadscribe.train.keeping import kept_features
-from roadscribe.train.processes import Processes
-from roadscribe.train.shared import share_prefixes
+from roadscribe.train.data import DatasetFacts, check_rows
+from roadscribe.train.shared import Item, item_rows, workload_of
 from roadscribe.train.trainer import build_trainer, training_arguments
 
 WORDS = [
@@ -173,6 +174,32 @@ def make_rows(
     return datasets.Dataset.from_list(rows, features=features)
 
 
+class Run(NamedTuple):
+    """How a recipe computes on these rows, as `train` resolves it."""
+
+    rows: datasets.Dataset
+    """Images as stored."""
+    facts: DatasetFacts
+    items: list[Item]
+    setup: TrainSetup
+
+
+def resolved(recipe: Recipe, rows: datasets.Dataset, loaded: LoadedBase, gpu: Gpu | None = None) -> Run:
+    """Resolve a recipe for the GPU that is present, if any, or for another."""
+    stored = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
+    facts = check_rows(stored, loaded.processor, recipe.footage, recipe.train.max_length)
+    items, work = workload_of(recipe, stored, facts, loaded.processor)
+    shape = shape_of(loaded.model.config, recipe.lora.r, recipe.lora.targets)
+    if gpu is None and loaded.device.type == "cuda":
+        gpu = present_gpu()
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    host = Host(free_memory(), os.cpu_count() or 2)
+    setup = resolve(recipe, shape, work, gpu, World(count, count), host)
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(setup.lines()), file=sys.stderr)
+    return Run(stored, facts, items, setup)
+
+
 def original(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
     """The original recipe as its user would call TRL: TRL's collator in the main process, the model as shipped.
 
@@ -183,7 +210,10 @@ def original(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
     visual = loaded.model.model.visual
     for module in (visual, visual.patch_embed, *(block.attn for block in visual.blocks)):
         module.__class__ = type(module).__mro__[1]
-    arguments = training_arguments(recipe.train, loaded, folder, 0)
+    plain = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"workers": 0, "shared_prefix": False})}
+    )
+    arguments = training_arguments(plain.train, resolved(plain, rows, loaded).setup, loaded, folder)
     trainer = SFTTrainer(
         model=loaded.model,
         args=arguments,
@@ -203,18 +233,13 @@ def original(recipe: Recipe, rows: datasets.Dataset, folder: Path) -> Any:
     return trainer
 
 
-def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, card: Card | None = None) -> Any:
-    """Roadscribe's trainer, as `train` builds it; for the card that is present, or for another's memory."""
+def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, gpu: Gpu | None = None) -> Any:
+    """Roadscribe's trainer, as `train` builds it; for the GPU that is present, or as for another."""
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
-    stored = rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
-    facts = check_rows(stored, loaded.processor, recipe.footage, recipe.train.max_length)
-    given, settings = share_prefixes(recipe.train, stored, facts, loaded.processor)
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    here = Processes(count=count, rank=int(os.environ.get("RANK", "0")), local=count)
-    kept = kept_features(recipe, settings, loaded, stored, facts, len(given), here, card)
-    on_cpu = loaded.device.type == "cpu"
-    workers = recipe.train.workers if recipe.train.workers is not None else 0 if on_cpu else 8
-    return build_trainer(loaded, given, settings, recipe.lora, folder, kept=kept, workers=workers)
+    run = resolved(recipe, rows, loaded, gpu)
+    given = item_rows(run.rows, run.items)
+    settings = recipe.train.model_copy(update=run.setup.batch.value._asdict())
+    return build_trainer(loaded, given, settings, recipe.lora, folder, setup=run.setup, keys=run.facts.keys)
 
 
 VARIANTS = {
@@ -295,8 +320,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         overrides.append("model.dtype=float16")
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
-        # What asks for the card's age shall hear a T4's.
-        speed.capability = fused.capability = lambda _: (7, 5)  # type: ignore[attr-defined]
         share = T4_BYTES / torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(share)
     recipe = load_recipe(None, overrides)
@@ -308,7 +331,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if options.variant == "original":
             trainer = original(recipe, rows, Path(folder))
         else:
-            trainer = ours(recipe, rows, Path(folder), named_card("t4") if options.t4 else None)
+            trainer = ours(recipe, rows, Path(folder), named_gpu("t4") if options.t4 else None)
         trainer.remove_callback(PrinterCallback)
         watch = Watch(trainer)
         cpu = time.process_time()

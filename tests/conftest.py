@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from roadscribe.prompts import INSTRUCTION
+from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.report import VOCABULARY
+from training_rows import make_row, save_rows
 
 # The tiny model's operations are so small that threads which wait for each other on a busy machine cost more
 # than they bring. Before torch is imported, and for the processes that tests start.
@@ -67,7 +70,6 @@ def small_run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sm
     from roadscribe.annotate.annotate import annotate
     from roadscribe.curate.curate import curate
     from roadscribe.footage.collect import collect
-    from roadscribe.recipe import load_recipe
     from roadscribe.simulator import write_drives
     from roadscribe.train.train import train
 
@@ -94,3 +96,43 @@ def small_run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sm
     curate(recipe, folder / "raw", folder / "clips", folder / "dataset")
     train(recipe, folder / "dataset", folder / "adapter")
     return SmallRun(folder / "clips", folder / "dataset", folder / "adapter")
+
+
+@pytest.fixture(scope="session")
+def eight_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of eight clips of two 96x64 frames."""
+    return save_rows(tmp_path_factory.mktemp("eight") / "dataset", [make_row(index) for index in range(8)])
+
+
+@pytest.fixture
+def recipe_for(tiny_folder: Path) -> Callable[..., Recipe]:
+    """A recipe for `eight_rows` on the untrained tiny base; arguments are further overrides."""
+
+    def make(*overrides: str) -> Recipe:
+        return load_recipe(
+            None,
+            [
+                f"model.base={tiny_folder}",
+                "footage.frames=2",
+                "footage.max_pixels=6144",
+                "lora.r=4",
+                "train.batch_size=2",
+                "train.gradient_accumulation=1",
+                "train.gradient_checkpointing=false",
+                "train.logging_steps=1",
+                "train.learning_rate=2e-3",
+                "train.read_back=same",
+                *overrides,
+            ],
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_processor(tiny_folder: Path) -> Any:
+    """The processor of the untrained tiny base, for frames of up to 96x64 pixels."""
+    from roadscribe.model.load import load_processor, resolve_base
+    from roadscribe.recipe import Model
+
+    return load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "roadscribe"
 
 FLOORS = (
-    {"errors", "machine", "control_tokens"},
+    {"errors", "machine", "control_tokens", "choice"},
     {"report", "answers", "report_text", "progress"},
     {"clip", "artifacts", "recipe", "prompts"},
     {"footage", "simulator"},
@@ -21,9 +21,11 @@ FLOORS = (
     {"annotate"},
     {"tiny"},
     {"model"},
+    {"estimate"},
     {"infer"},
     {"evaluate"},
     {"train"},
+    {"plan"},
     {"export"},
     {"hub"},
     {"demo", "doctor"},
@@ -61,6 +63,25 @@ def test_a_room_imports_only_from_floors_below_it(path):
     for other in imports(path) - {own}:
         same_ground_floor = level[other] == level[own] and level[own] in (1, 2)
         assert level[other] < level[own] or same_ground_floor, f"{own} imports {other}"
+
+
+READ_AN_ADAPTER_AGAIN = {"model/adapter.py", "model/merged.py"}
+
+
+def test_a_recipes_value_enters_at_most_ten_files_between_train_and_the_step():
+    files = {path for name in ("train", "estimate", "model") for path in (SOURCE / name).rglob("*.py")}
+    entered = {str(path.relative_to(SOURCE)) for path in files if "recipe" in imports(path)}
+    entered -= READ_AN_ADAPTER_AGAIN
+    assert "estimate/resolve.py" in entered and len(entered) <= 10, sorted(entered)
+
+
+def test_the_estimate_asks_no_device_and_no_clock():
+    """`resolve` and what it counts with are pure: the one look at this machine is `gpus.present_gpu`."""
+    for path in (SOURCE / "estimate").glob("*.py"):
+        asks = re.findall(
+            r"torch\.cuda|os\.environ|os\.cpu_count|import time|free_memory\(", path.read_text()
+        )
+        assert not asks or path.name == "gpus.py", (path.name, asks)
 
 
 def test_no_file_names_a_registry_host_or_a_path_of_one_machine():

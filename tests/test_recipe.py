@@ -180,3 +180,10 @@ def test_any_override_is_taken_or_one_clear_line(text: str) -> None:
 )
 def test_the_shipped_recipes_are_valid(path: Path) -> None:
     load_recipe(path)
+
+
+def test_a_key_of_an_earlier_version_is_an_error_that_says_what_holds_now() -> None:
+    with pytest.raises(
+        InputError, match=r"`train\.branch_attention` was removed: .* delete it from the recipe"
+    ):
+        load_recipe(None, ["train.branch_attention=auto"])

@@ -170,8 +170,6 @@ class Train(_Section):
     shared_prefix: bool = True
     """Where several rows ask about one clip, read the clip once for all of them: the same gradients, faster. A
     step keeps about `batch_size * gradient_accumulation` rows, so it takes fewer clips."""
-    branch_attention: Literal["auto", "flex", "mask"] = "auto"
-    """How answers that share a clip attend: a mask on the answers alone, which auto takes, or FlexAttention."""
     learning_rate: float = Field(default=2e-4, gt=0)
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
@@ -292,6 +290,10 @@ class Recipe(_Section):
         return self.model_dump(mode="json", include=set(sections) if sections else None)
 
 
+REMOVED = {"train.branch_attention": "answers that share a clip always attend through a mask"}
+"""Keys of earlier versions, with what holds now."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML as people write recipes: `2e-4` is a number (YAML 1.2), and no key stands twice."""
 
@@ -373,6 +375,8 @@ def _explain(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     where = ".".join(path)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if where in REMOVED:
+        return f"`{where}` was removed: {REMOVED[where]}; delete it from the recipe{more}"
     if first["type"] == "extra_forbidden":
         return f"unknown key `{where}`; {_nearest(path)}{more}"
     given = repr(first["input"])

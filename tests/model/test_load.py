@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from roadscribe.errors import InputError
-from roadscribe.model.load import check_config, choose_dtype, load_base, load_processor, resolve_base
+from roadscribe.model.dtype import choose_dtype
+from roadscribe.model.load import check_config, load_base, load_processor, resolve_base
 from roadscribe.recipe import Model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -67,7 +68,7 @@ def test_the_type_follows_the_device_and_says_why(
 ) -> None:
     choice = choose_dtype(asked, device, "Tesla T4", has_bf16)
     assert choice.value == expected
-    assert choice.reason
+    assert choice.why
 
 
 def test_a_card_without_bfloat16_refuses_it() -> None:

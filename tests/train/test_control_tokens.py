@@ -8,14 +8,14 @@ from typing import Any
 
 import datasets
 import pytest
-from training_rows import FEATURES, make_row, save_rows
 
 from roadscribe.errors import InputError
+from roadscribe.estimate.gpus import named_gpu
+from roadscribe.plan.plan import plan
 from roadscribe.recipe import Recipe
 from roadscribe.train import train as stage
-from roadscribe.train.cards import named_card
-from roadscribe.train.plan import plan
 from roadscribe.train.train import train
+from training_rows import FEATURES, make_row, save_rows
 
 
 def answer(text: str) -> list[dict[str, str]]:
@@ -39,7 +39,7 @@ def refusals(recipe: Recipe, dataset: Path, out: Path, monkeypatch: pytest.Monke
     said.append(str(caught.value))
     assert not out.exists()
     with pytest.raises(InputError) as caught:
-        plan(recipe, dataset, named_card("t4"))
+        plan(recipe, dataset, named_gpu("t4"))
     return [*said, str(caught.value)]
 
 

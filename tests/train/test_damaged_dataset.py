@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from training_rows import make_row, save_rows
 
 from roadscribe.curate.saved import END_OF_STREAM, STATE, file_sha256
 from roadscribe.errors import InputError
 from roadscribe.recipe import Footage
 from roadscribe.train.data import check_rows, open_rows
+from training_rows import make_row, save_rows
 
 FOOTAGE = Footage(frames=2, max_pixels=6144)
 SHARD = "train/data-00000-of-00001.arrow"

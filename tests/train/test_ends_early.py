@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader
-from training_rows import make_row
 from trl import SFTTrainer
 
 from roadscribe import cli
@@ -19,6 +18,7 @@ from roadscribe.model.adapter import load_adapter
 from roadscribe.recipe import Recipe
 from roadscribe.train.batches import BatchError, Collator, batch_errors
 from roadscribe.train.train import train
+from training_rows import make_row
 
 
 class Failing:

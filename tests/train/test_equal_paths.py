@@ -16,7 +16,9 @@ from roadscribe.train.batches import Collator
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.folded import FoldedLinear4bit, fold_lora
-from roadscribe.train.trainer import build_trainer, drop_padding_mask
+from roadscribe.train.prepare_model import drop_padding_mask
+from roadscribe.train.trainer import build_trainer
+from training_rows import setup_for
 
 
 def lora_model(folder: Path, dropout: float = 0.0) -> tuple[Any, LoadedBase]:
@@ -80,7 +82,8 @@ def test_the_trainers_loss_is_that_of_the_full_logits(
     recipe = recipe_for()
     loaded = load_base(recipe.model, max_pixels=6144, device=torch.device("cpu"))
     rows = open_rows(eight_rows)
-    trainer = build_trainer(loaded, rows, recipe.train, recipe.lora, tmp_path, kept=None, workers=0)
+    setup = setup_for(loaded, rows, recipe.train, recipe.lora)
+    trainer = build_trainer(loaded, rows, recipe.train, recipe.lora, tmp_path, setup=setup)
     model = trainer.model.train()
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -6,53 +6,23 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from roadscribe.errors import WorkError
+from roadscribe.errors import InputError
+from roadscribe.estimate.train_setup import VisionCache
 from roadscribe.machine import ControlGroup, free_memory
 from roadscribe.model.encode import encode_images
-from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe
-from roadscribe.train import batches, keeping
-from roadscribe.train.cards import CARDS
-from roadscribe.train.data import check_rows, open_rows
+from roadscribe.train import batches
 from roadscribe.train.features import (
-    CARD,
-    MEMORY,
-    NO_ROOM,
-    OFF,
     KeptFeatures,
     KnownClips,
-    Room,
-    choose_features,
 )
-from roadscribe.train.processes import ALONE
 from roadscribe.train.train import train
-
-ROOMS = (Room(CARD, 100), Room(MEMORY, 1000))
-
-
-@pytest.mark.parametrize(
-    ("asked", "uses", "size", "where"),
-    [
-        ("auto", 2.0, 100, CARD),
-        ("auto", 2.0, 101, MEMORY),
-        ("auto", 2.0, 1001, NO_ROOM),
-        ("auto", 1.0, 1, OFF),
-        (True, 1.0, 1, CARD),
-        (True, 1.0, 1001, NO_ROOM),
-        (False, 9.0, 1, OFF),
-    ],
-)
-def test_features_are_kept_in_the_first_place_with_room_where_a_clip_comes_by_again(
-    asked: bool | str, uses: float, size: int, where: str
-) -> None:
-    assert choose_features(asked, uses, size, ROOMS).value == where
 
 
 def one_and_two(known: KnownClips, _: list[int]) -> tuple[bool, bool]:
@@ -87,7 +57,7 @@ def test_features_of_any_shape_come_back_as_they_were() -> None:
 
 def test_pieces_of_one_chunk_do_not_touch_and_a_full_chunk_is_followed_by_another() -> None:
     features = [torch.rand(4, 6, 8).bfloat16() for _ in range(3)]
-    kept = KeptFeatures(["one"], CARD, size_bytes=2 * 4 * 6 * 8 * 2)
+    kept = KeptFeatures(["one"], VisionCache.GPU, size_bytes=2 * 4 * 6 * 8 * 2)
     pieces = [kept._piece(tensor).copy_(tensor) for tensor in features]
     for piece, tensor in zip(pieces, features, strict=True):
         assert piece.equal(tensor) and piece.is_contiguous()
@@ -125,48 +95,13 @@ def test_what_is_kept_changes_nothing_of_what_is_learned_and_is_not_decoded_agai
     assert len(losses[0]) == 8 and losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def choice_on(card: str, free: int, recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a run on this card, in a machine with so many bytes free, would keep its features in."""
-    monkeypatch.setattr(keeping, "free_memory", lambda: free)
-    base = load_base(recipe.model, max_pixels=6144, device=torch.device("cpu"))
-    on_card = SimpleNamespace(
-        model=base.model, processor=base.processor, dtype=torch.bfloat16, device=torch.device("cuda")
-    )
-    rows = open_rows(folder)
-    facts = check_rows(rows, base.processor, recipe.footage, recipe.train.max_length)
-    return keeping.kept_features(
-        recipe,
-        recipe.train,
-        on_card,
-        rows,
-        facts,
-        len(rows),
-        ALONE,
-        CARDS[card],  # type: ignore[arg-type]
-    )
-
-
-def test_a_card_with_room_keeps_them_else_the_machine_does(
-    eight_rows: Path, recipe_for: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
-    twice = recipe_for("train.epochs=2")
-    assert isinstance(choice_on("h200", 0, twice, eight_rows, monkeypatch), KeptFeatures)
-    assert "visual features: kept on the card (each clip is looked at 2.0 times" in capfd.readouterr().err
-    monkeypatch.setattr(keeping, "_beside_run", lambda *_: 0.0)
-    assert choice_on("t4", 2**30, twice, eight_rows, monkeypatch) is not None
-    assert "kept in memory" in capfd.readouterr().err
-    assert choice_on("t4", 0, twice, eight_rows, monkeypatch) is None
-    said = capfd.readouterr().err
-    assert "computed each time (they would take" in said and "0 MiB on the card, 0 MiB in memory" in said
-    assert choice_on("h200", 2**30, recipe_for("train.epochs=1"), eight_rows, monkeypatch) is None
-
-
 def test_features_that_must_be_kept_and_have_no_room_are_one_line(
     eight_rows: Path, recipe_for: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(keeping, "free_memory", lambda: 0)
-    with pytest.raises(WorkError, match=r"train\.keep_features: they would take .* set it to auto"):
+    monkeypatch.setattr("roadscribe.train.train.free_memory", lambda: 0)
+    with pytest.raises(InputError, match=r"train\.keep_features: they would take .* set it to auto"):
         train(recipe_for("train.keep_features=true"), eight_rows, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_containers_limit_counts_as_the_memory_that_is_free(

@@ -12,8 +12,7 @@ import torch
 from test_fused import hidden_and_gradients, seven_projections
 
 from roadscribe.errors import InputError
-from roadscribe.model.load import Choice
-from roadscribe.recipe import Recipe, Switch
+from roadscribe.recipe import Recipe
 from roadscribe.train import float8
 from roadscribe.train.batches import Collator
 from roadscribe.train.data import open_rows
@@ -111,27 +110,6 @@ def test_a_run_in_8_bits_learns_what_one_in_16_bits_learns(
         losses.append([json.loads(line)["loss"] for line in (out / LOG).read_text().splitlines()])
     assert losses[1] != losses[0] and losses[1][-1] < 0.9 * losses[1][0]
     assert losses[1] == pytest.approx(losses[0], rel=0.03)
-
-
-def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere() -> None:
-    def chosen(asked: Switch = "auto", age: Any = (9, 0), dtype: str = "bfloat16", **changes: bool) -> Choice:
-        return float8.choose(asked, None, dtype, "CARD", age, **changes)
-
-    assert chosen().value == chosen(age=(10, 0)).value == chosen(True, age=(8, 9)).value == "8 bits"
-    assert chosen(True, age=None, compiled=False, room=False).value == "8 bits"
-    assert chosen(False).value == "16 bits"
-    for says, choice in (
-        ("Hopper alone", chosen(age=(8, 9))),
-        ("Hopper alone", chosen(age=None)),
-        ("older than Ada", chosen(age=(8, 6))),
-        ("float16", chosen(dtype="float16")),
-        ("compiled layers", chosen(compiled=False)),
-        ("4-bit base", chosen(quantized=False)),
-        ("train.dense_weights", chosen(room=False)),
-    ):
-        assert choice.value == "16 bits" and says in choice.reason
-    with pytest.raises(InputError, match="CARD is older than Ada and Hopper; set it to auto"):
-        chosen(True, age=(8, 6))
 
 
 def test_left_to_the_run_a_cpu_multiplies_as_it_would_unasked(

@@ -15,9 +15,10 @@ from roadscribe.recipe import Lora, Model, Train
 from roadscribe.train.answer_loss import answer_loss
 from roadscribe.train.batches import Collator, pixels_of
 from roadscribe.train.data import open_rows
-from roadscribe.train.fused import FusedTextModel, can_fuse, fuse
+from roadscribe.train.fused import FusedTextModel, fuse
 from roadscribe.train.products import ALIGNED, Spec, adapter_places, columns, product
 from roadscribe.train.trainer import build_trainer
+from training_rows import setup_for
 
 
 def seven_projections(
@@ -71,7 +72,6 @@ def test_the_fused_pass_gives_pefts_hidden_states_and_every_gradient(
     labels = made.pop("labels")
     real = made["attention_mask"].bool()
     hidden, gradients = hidden_and_gradients(model, made, labels)
-    assert can_fuse(model) is None
     fuse(model, dense=dense, compiled=compiled, dtype=torch.float32)
     if checkpointing:
         model.get_base_model().model.language_model.gradient_checkpointing = True
@@ -116,11 +116,6 @@ def test_evaluation_takes_the_shipped_path(eight_rows: Path, tiny_folder: Path) 
         assert torch.equal(model(**made).logits, before)
 
 
-def test_an_adapter_that_cannot_be_fused_says_why(tiny_folder: Path) -> None:
-    model, _ = seven_projections(tiny_folder, lora_dropout=0.1)
-    assert "dropout" in str(can_fuse(model))
-
-
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_loss_on_answer_tokens_is_that_of_the_full_logits(
     compiled: bool, monkeypatch: pytest.MonkeyPatch
@@ -151,7 +146,8 @@ def test_a_batch_for_the_card_gives_the_loss_and_gradients_of_a_plain_one(
     loaded = load_base(Model(base=str(tiny_folder)), max_pixels=6144, device=torch.device("cpu"))
     rows = open_rows(eight_rows)
     train = Train(dense_weights=dense, gradient_checkpointing=False)
-    trainer = build_trainer(loaded, rows, train, Lora(r=4), tmp_path, kept=None, workers=0)
+    setup = setup_for(loaded, rows, train, Lora(r=4))
+    trainer = build_trainer(loaded, rows, train, Lora(r=4), tmp_path, setup=setup)
     model = trainer.model.train()
     torch.manual_seed(1)
     for name, parameter in model.named_parameters():

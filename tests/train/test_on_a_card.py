@@ -12,9 +12,10 @@ import peft
 import pytest
 import torch
 from PIL import Image
-from training_rows import PROMPT, make_row, save_rows
 
 from roadscribe import tiny
+from roadscribe.estimate.gpus import FP8_CAPABILITY, present_gpu
+from roadscribe.estimate.train_setup import VisionCache
 from roadscribe.infer.engine import ReportEngine
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
@@ -22,21 +23,15 @@ from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
 from roadscribe.train import float8
 from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
-from roadscribe.train.branches import (
-    FLEX_CAPABILITY,
-    PADDING,
-    attend_in_branches,
-    branch_block_mask,
-    branch_mask,
-)
+from roadscribe.train.branches import attend_in_branches
 from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.features import CARD as CARD_ITSELF
-from roadscribe.train.features import MEMORY, KeptFeatures, visual_features
-from roadscribe.train.fused import _attend, fuse
+from roadscribe.train.features import KeptFeatures, visual_features
+from roadscribe.train.fused import fuse
 from roadscribe.train.products import Spec, product
 from roadscribe.train.shared import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
+from training_rows import PROMPT, make_row, save_rows, setup_for
 
 pytestmark = pytest.mark.gpu
 CARD = torch.device("cuda", 0)
@@ -79,7 +74,8 @@ def test_the_fused_compiled_pass_has_pefts_loss_and_gradients(
 
     again = load_base(base, max_pixels=6144, device=CARD)
     settings = Train(dense_weights=dense, compile=True, gradient_checkpointing=False)
-    trainer = build_trainer(again, rows, settings, Lora(r=8, alpha=8), tmp_path, kept=None, workers=0)
+    setup = setup_for(again, rows, settings, Lora(r=8, alpha=8), present_gpu())
+    trainer = build_trainer(again, rows, settings, Lora(r=8, alpha=8), tmp_path, setup=setup)
     trainer.model.train()
     nudge(trainer.model)
     inputs = trainer._prepare_inputs(Collator(again.processor, on_card=True)(some))
@@ -108,15 +104,16 @@ def test_training_steps_in_bfloat16_lower_the_loss(
         learning_rate=3e-3,
         logging_steps=1,
     )
-    trainer = build_trainer(loaded, rows, settings, Lora(r=8, alpha=8), tmp_path, kept=None, workers=0)
+    setup = setup_for(loaded, rows, settings, Lora(r=8, alpha=8), present_gpu())
+    trainer = build_trainer(loaded, rows, settings, Lora(r=8, alpha=8), tmp_path, setup=setup)
     trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("where", [CARD_ITSELF, MEMORY])
+@pytest.mark.parametrize("where", [VisionCache.GPU, VisionCache.HOST])
 def test_features_kept_on_the_card_or_in_locked_memory_are_those_of_the_tower(
-    where: str, eight_rows: Path
+    where: VisionCache, eight_rows: Path
 ) -> None:
     loaded = load_base(Model(base=tiny.NAME), max_pixels=6144, device=CARD)
     inner = loaded.model.model
@@ -150,7 +147,7 @@ def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
 
 
 def test_8_bit_products_on_a_card_are_those_of_a_cpu() -> None:
-    if torch.cuda.get_device_capability(CARD) < float8.CAPABILITY:
+    if torch.cuda.get_device_capability(CARD) < FP8_CAPABILITY:
         pytest.skip("this card does not multiply in 8 bits")
     draw = torch.Generator().manual_seed(0)
     a, b = torch.randn(32, 256, generator=draw) / 16, torch.randn(384, 32, generator=draw) / 16
@@ -165,30 +162,6 @@ def test_8_bit_products_on_a_card_are_those_of_a_cpu() -> None:
         results.append([out, *torch.autograd.grad(out, wanting, upstream.to(device))])
     for wanted, found in zip(*results, strict=True):
         assert (found.cpu() - wanted).float().norm() <= 2e-2 * wanted.float().norm()
-
-
-def test_flexattention_gives_what_the_mask_gives() -> None:
-    """In bfloat16, the type in which it may be asked for."""
-    if torch.cuda.get_device_capability(CARD) < FLEX_CAPABILITY:
-        pytest.skip("this card is older than FlexAttention's kernels")
-    branches = torch.tensor(
-        [[0] * 20 + [1] * 40 + [2] * 55, [0] * 10 + [1] * 70 + [PADDING] * 35], device=CARD
-    )
-    draw = torch.Generator(CARD).manual_seed(0)
-    parts = [
-        torch.randn(
-            (2, heads, 333, 64), generator=draw, device=CARD, dtype=torch.bfloat16, requires_grad=True
-        )
-        for heads in (4, 2, 2)
-    ]
-    upstream = torch.randn((2, 4, 333, 64), generator=draw, device=CARD, dtype=torch.bfloat16)
-    upstream[1, :, -35:] = 0  # nobody reads padding
-    results = []
-    for make in (branch_mask, branch_block_mask):
-        out = _attend(*parts, make(branches, 333), 0.125, True)
-        results.append([out * (upstream != 0), *torch.autograd.grad(out, parts, upstream)])
-    for found, wanted in zip(*results, strict=True):
-        assert (found - wanted).float().norm() <= 2e-2 * wanted.float().norm()
 
 
 def test_branches_are_separate_samples(tmp_path: Path) -> None:
@@ -209,7 +182,7 @@ def test_branches_are_separate_samples(tmp_path: Path) -> None:
     together = Collator(loaded.processor)(list(item_rows(rows, items)))
     results = []
     fuse(model, dense=True, compiled=False, dtype=torch.float32)
-    attend_in_branches(model.get_base_model().model.language_model, flex=False)
+    attend_in_branches(model.get_base_model().model.language_model)
     for batch in (separate, together):
         del batch[CLIPS]
         model.zero_grad()

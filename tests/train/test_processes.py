@@ -17,7 +17,6 @@ import torch
 import yaml
 from launched import Launched, Mischief, launch
 from safetensors.torch import load_file
-from training_rows import make_row, save_rows
 
 from roadscribe.errors import InputError
 from roadscribe.model.adapter import WEIGHTS
@@ -26,6 +25,7 @@ from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.processes import environment_of_one
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import LOG
+from training_rows import make_row, save_rows
 
 STEPS = 6
 

@@ -17,6 +17,8 @@ from launched import launch
 from test_processes import arguments, kill_after, of_one_process, require_same_run
 
 from roadscribe.errors import InputError, WorkError
+from roadscribe.estimate.resolve import check_insisted
+from roadscribe.estimate.train_setup import World
 from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
 from roadscribe.train import sharded
@@ -72,13 +74,9 @@ def test_sharded_runs_that_are_killed_resume(
         ("train.float8_products=true", r"train\.float8_products: needs whole layers"),
     ],
 )
-def test_what_sharding_cannot_do_is_refused_before_anything_is_loaded(
-    monkeypatch: pytest.MonkeyPatch, override: str, message: str
-) -> None:
-    for key, value in sharded.LAUNCH.items():
-        monkeypatch.setenv(key.upper(), value)
+def test_what_sharding_cannot_do_is_refused_before_anything_is_loaded(override: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        sharded.check_sharded(load_recipe(None, [override]).train)
+        check_insisted(load_recipe(None, [override]), None, World(2, 2, sharded=True))
 
 
 def test_a_wrong_configuration_of_accelerate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +84,7 @@ def test_a_wrong_configuration_of_accelerate_is_named(monkeypatch: pytest.Monkey
         monkeypatch.setenv(key.upper(), value)
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(InputError, match="fsdp_version is 1; set it to 2"):
-        sharded.check_sharded(load_recipe().train)
+        sharded.check_launch()
 
 
 def test_the_shipped_configuration_is_what_accelerate_and_training_want() -> None:

@@ -14,36 +14,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention.flex_attention import BlockMask
-from training_rows import PROMPT, make_row, save_rows
 
-from roadscribe.errors import InputError
+from roadscribe.estimate.workload import Batch, cut_steps
 from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.recipe import Model, Recipe, Train
+from roadscribe.recipe import Model, Recipe
 from roadscribe.train.batches import CLIPS, Collator
 from roadscribe.train.branches import (
     BRANCHES,
     PADDING,
     attend_in_branches,
-    branch_block_mask,
     branch_mask,
-    choose_branch_attention,
 )
 from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.fused import fuse
+from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.shared import (
     Item,
     Tokens,
     fill,
     group_rows,
     item_rows,
-    step_shape,
 )
 from roadscribe.train.train import train
-from roadscribe.train.trainer import LOG, Reporter, drop_padding_mask
+from roadscribe.train.trainer import LOG, Reporter
+from training_rows import PROMPT, make_row, save_rows
 
 TOLERANCE = 1e-4
 """Relative, in float32; the claim is 1e-3."""
@@ -118,7 +115,7 @@ def tuned(request: pytest.FixtureRequest, tiny_folder: Path) -> tuple[Any, Any]:
     model, processor = lora_model(tiny_folder, request.param)
     language_model = model.get_base_model().model.language_model
     drop_padding_mask(language_model)
-    attend_in_branches(language_model, flex=False)
+    attend_in_branches(language_model)
     return model, processor
 
 
@@ -157,7 +154,7 @@ def test_the_fused_pass_takes_branches_too(dense: bool, tiny_folder: Path, tmp_p
     rows = saved(tmp_path, CASES["a clip with one answer beside one with two"])
     loss, gradients = loss_and_gradients(model, Collator(processor)(list(rows)))
     fuse(model, dense=dense, compiled=False, dtype=torch.float32)
-    attend_in_branches(model.get_base_model().model.language_model, flex=False)
+    attend_in_branches(model.get_base_model().model.language_model)
     shared_loss, shared = loss_and_gradients(model, collated(rows, grouped(rows, processor), processor))
     assert shared_loss == pytest.approx(loss, rel=TOLERANCE)
     for name, gradient in gradients.items():
@@ -197,47 +194,20 @@ def test_rows_of_clips_of_their_own_are_batched_as_ever(tuned: tuple[Any, Any], 
     assert all(torch.equal(ours[name], plain[name]) for name in plain if name != CLIPS)
 
 
-def test_flexattention_sees_what_the_boolean_mask_sees() -> None:
+def test_a_branch_sees_the_prefix_and_what_came_before_it_in_itself() -> None:
     whole = torch.tensor([[0] * 100 + [1] * 20 + [2] * 30, [0] * 90 + [1] * 25 + [PADDING] * 35])
     mask = branch_mask(whole[:, 90:], 150)
     assert mask.shape == (2, 1, 60, 150)
     assert mask[0, 0, 35, 95] and not mask[0, 0, 35, 110] and not mask[0, 0, 5, 110] and not mask[0, 0, 5, 97]
     assert mask.any(-1).all(), "a token that sees nothing turns the softmax into nan"
-    block = branch_block_mask(whole[:, 90:], 150)
-    query, key = torch.meshgrid(torch.arange(150), torch.arange(150), indexing="ij")
+    order = torch.arange(150)
     for clip in range(2):
-        seen = block.mask_mod(torch.tensor(clip), 0, query, key)
-        assert torch.equal(seen[90:], mask[clip, 0])
-        assert torch.equal(seen[:90], query[:90] >= key[:90])
+        for query in range(90, 150):
+            own = (whole[clip] == 0) | (whole[clip] == whole[clip, query])
+            assert torch.equal(mask[clip, 0, query - 90], (order <= query) & own)
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
-def test_both_ways_of_attending_give_the_same_logits(tiny_folder: Path, tmp_path: Path) -> None:
-    """On a CPU FlexAttention has no backward pass; on a card `bench/shared_prefix.py` compares gradients."""
-    model, processor = lora_model(tiny_folder, "nf4")
-    language_model = model.get_base_model().model.language_model
-    rows = saved(tmp_path, CASES["three questions"])
-    batch = collated(rows, grouped(rows, processor), processor)
-    del batch[CLIPS]
-    masks: list[Any] = []
-    language_model.layers[0].register_forward_pre_hook(
-        lambda module, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-    )
-    # Compiling for a CPU takes a minute and computes the same.
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-        handle = attend_in_branches(language_model, flex=False)
-        masked = model(**batch, use_cache=False).logits
-        handle.remove()
-        attend_in_branches(language_model, flex=True)
-        flexed = model(**batch, use_cache=False).logits
-    assert [type(mask) for mask in masks] == [torch.Tensor, BlockMask]
-    torch.testing.assert_close(flexed, masked, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("flex", [False, True])
-def test_a_model_that_takes_branches_answers_questions_as_before(
-    flex: bool, tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_a_model_that_takes_branches_answers_questions_as_before(tiny_folder: Path, tmp_path: Path) -> None:
     model, processor = lora_model(tiny_folder, "nf4")
     model.eval()
     batch = Collator(processor)(list(saved(tmp_path, CASES["three answers to one question"])))
@@ -247,22 +217,8 @@ def test_a_model_that_takes_branches_answers_questions_as_before(
     assert not padded.all()
     with torch.no_grad():
         before = model(**batch).logits[padded]
-        attend_in_branches(model.get_base_model().model.language_model, flex=flex)
+        attend_in_branches(model.get_base_model().model.language_model)
         assert torch.equal(model(**batch).logits[padded], before)
-
-
-def test_the_way_of_attending_fits_the_hardware_and_the_recipe() -> None:
-    assert choose_branch_attention("cpu").value == "mask"
-    for capability in ((7, 5), (8, 0), (9, 0)):
-        assert choose_branch_attention("cuda", capability, "a card").value == "mask"
-    assert choose_branch_attention("cuda", (8, 0), "A100", "flex").value == "flex"
-    assert choose_branch_attention("cuda", (8, 0), "A100", "mask").value == "mask"
-    with pytest.raises(InputError, match="T4 is older"):
-        choose_branch_attention("cuda", (7, 5), "T4", "flex")
-    with pytest.raises(InputError, match="float32 kernel"):
-        choose_branch_attention("cuda", (9, 0), "H200", "flex", "float32")
-    with pytest.raises(InputError, match="no backward pass on a CPU"):
-        choose_branch_attention("cpu", asked="flex")
 
 
 @st.composite
@@ -351,9 +307,7 @@ def test_questions_that_differ_before_the_frames_are_not_put_together(
 def test_a_step_keeps_about_the_rows_it_was_asked_for(
     asked: tuple[int, int], rows: int, items: int, shape: tuple[int, int]
 ) -> None:
-    settings_ = Train(batch_size=asked[0], gradient_accumulation=asked[1])
-    made = step_shape(settings_, rows, items)
-    assert (made.batch_size, made.gradient_accumulation) == shape
+    assert cut_steps(Batch(*asked), rows, items) == Batch(*shape)
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +376,7 @@ def test_an_epoch_sees_every_row_once_and_a_cut_off_run_resumes_in_the_same_orde
 ) -> None:
     whole = train(recipe(), three_answers, tmp_path / "whole")
     said = capsys.readouterr().err
-    assert "13 rows become 5 sequences" in said and "a step takes 1 x 2 of them, 5.2 rows" in said
+    assert "13 rows become 5 sequences" in said and "micro-batch: 2 x 1 (sequences: 5.2 rows per step" in said
     lines = log_of(whole)
     assert [line["step"] for line in lines] == list(range(1, 7)), "three steps an epoch"
     everything = sorted(row["completion"][0]["content"] for row in open_rows(three_answers))

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_rows import make_row, save_rows
 
 from roadscribe.artifacts import require_complete
 from roadscribe.errors import InputError, WorkError
@@ -33,6 +32,7 @@ from roadscribe.train.data import open_rows
 from roadscribe.train.readback import answer_logits, read_back
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import LOG, VisionTrainer
+from training_rows import make_row, save_rows
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:

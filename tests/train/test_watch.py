@@ -12,7 +12,6 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_rows import FEATURES, make_row
 
 from roadscribe import cli
 from roadscribe.artifacts import require_complete
@@ -40,6 +39,7 @@ from roadscribe.train.watch import (
     open_held_out,
     spread,
 )
+from training_rows import FEATURES, make_row
 
 TRUTH = DrivingReport(
     scene_description="A dry road with little traffic.",

@@ -51,12 +51,12 @@ def plan(
     """Say whether a fine-tuning run fits a card and how long it takes, before any weight is loaded."""
     options = run.recipe()
     folder = one_dataset("plan", dataset, data)
-    from roadscribe.train.cards import named_card, present_card
+    from roadscribe.estimate.gpus import named_gpu, present_gpu
 
-    hardware = named_card(card) if card else present_card()
-    from roadscribe.train.plan import plan as stage
-    from roadscribe.train.plan_text import as_json as plan_json
-    from roadscribe.train.plan_text import as_text, cannot_fit
+    hardware = named_gpu(card) if card else present_gpu()
+    from roadscribe.plan.plan import plan as stage
+    from roadscribe.plan.plan_report import as_json as plan_json
+    from roadscribe.plan.plan_report import as_text, cannot_fit
 
     found = stage(options, folder, hardware, processes)
     print(json.dumps(plan_json(found)) if run.as_json else as_text(found))

@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import huggingface_hub
 import huggingface_hub.errors
@@ -20,14 +20,16 @@ import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from roadscribe import tiny
+from roadscribe.choice import Choice
 from roadscribe.errors import InputError
+from roadscribe.model.dtype import DtypeName, choose_dtype
 from roadscribe.model.encode import MIN_PIXELS
 from roadscribe.model.vision import speed_up_vision
 from roadscribe.progress import say
 from roadscribe.recipe import Model
 
-DtypeName = Literal["float32", "bfloat16", "float16"]
-
+ATTENTION = "sdpa"
+"""transformers' name of the attention. One for all devices, so that training and use compute the same."""
 UNQUANTISED = (r".*\bvisual", "lm_head")
 """Module patterns that stay as they are. Any list replaces bitsandbytes' default one, so both are named.
 
@@ -43,13 +45,6 @@ class ResolvedBase(NamedTuple):
     name: str
     path_or_id: str
     revision: str | None
-
-
-class Choice(NamedTuple):
-    """An automatic choice with the reason that is printed beside it."""
-
-    value: str
-    reason: str
 
 
 @dataclass
@@ -127,44 +122,6 @@ def choose_device() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
-def capability(device: torch.device) -> tuple[int, int]:
-    """The card's CUDA compute capability, (0, 0) for a CPU."""
-    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
-
-
-def choose_dtype(asked: str, device: str, card: str = "", has_bf16: bool = False) -> Choice:
-    """The type that a model computes in, from the recipe's ``model.dtype`` and what the device can do.
-
-    Args:
-        asked: "auto" or the name of a type.
-        device: "cuda" or "cpu".
-        card: the card's name, for the reason.
-        has_bf16: whether the card computes bfloat16 in hardware.
-
-    Raises:
-        InputError: the device cannot compute in the type that was asked for.
-    """
-    if device == "cpu":
-        if asked == "float16":
-            raise InputError("model.dtype: float16 needs a GPU; use auto or float32 on a CPU")
-        if asked == "auto":
-            return Choice("float32", "on a CPU, where half precision is slower or missing")
-        return Choice(asked, "asked for")
-    if asked == "bfloat16" and not has_bf16:
-        raise InputError(f"model.dtype: {card} does not compute bfloat16; use auto or float16")
-    if asked != "auto":
-        return Choice(asked, "asked for")
-    if has_bf16:
-        return Choice("bfloat16", f"{card} computes it in hardware")
-    return Choice("float16", f"{card} is older than Ampere and has no bfloat16")
-
-
-def choose_attention(device: str) -> Choice:
-    """The attention implementation. One for all devices, so that training and use compute the same."""
-    where = "the card's fused kernels" if device == "cuda" else "the CPU's fused kernel"
-    return Choice("sdpa", f"ships with torch, uses {where}; frames of one size share a call")
-
-
 def quantisation(dtype: torch.dtype, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
     """NF4 with double quantisation for the language model's linears, and for nothing else.
 
@@ -202,7 +159,12 @@ def load_processor(base: ResolvedBase, max_pixels: int) -> Any:
 
 
 def load_base(
-    model: Model, *, max_pixels: int, device: torch.device | None = None, to_shard: bool = False
+    model: Model,
+    *,
+    max_pixels: int,
+    device: torch.device | None = None,
+    to_shard: bool = False,
+    dtype: DtypeName | None = None,
 ) -> LoadedBase:
     """Load the base of a recipe for training or use.
 
@@ -211,6 +173,7 @@ def load_base(
         max_pixels: upper bound of width x height of a frame (the recipe's or the contract's).
         device: where to; None takes the card if there is one.
         to_shard: FSDP will shard it, so packed 4-bit codes are kept as the type of the computation.
+        dtype: what to compute in, where that is decided and said already; None decides it here.
 
     Raises:
         InputError: not there, not a Qwen3-VL, damaged or incomplete weights, a type the device cannot
@@ -221,22 +184,23 @@ def load_base(
     base = resolve_base(model)
     device = device or choose_device()
     check_config(base)
-    dtype_name, reason = dtype_on(device, model)
-    say(f"dtype: {dtype_name} ({reason})")
-    attention, reason = choose_attention(device.type)
-    say(f"attention: {attention} ({reason})")
-    dtype: torch.dtype = getattr(torch, dtype_name)
+    if dtype is None:
+        dtype, why = dtype_on(device, model)
+        say(f"dtype: {dtype} ({why})")
+        kernel = "the card's fused kernels" if device.type == "cuda" else "the CPU's fused kernel"
+        say(f"attention: {ATTENTION} (ships with torch, uses {kernel}; frames of one size share a call)")
+    torch_dtype: torch.dtype = getattr(torch, dtype)
     quantized = model.quantization == "nf4"
     processor = load_processor(base, max_pixels)
     try:
         loaded, info = AutoModelForImageTextToText.from_pretrained(
             base.path_or_id,
             revision=base.revision,
-            dtype=dtype,
+            dtype=torch_dtype,
             device_map={"": device},
             use_safetensors=True,
-            attn_implementation=attention,
-            quantization_config=quantisation(dtype, dtype if to_shard else torch.uint8)
+            attn_implementation=ATTENTION,
+            quantization_config=quantisation(torch_dtype, torch_dtype if to_shard else torch.uint8)
             if quantized
             else None,
             output_loading_info=True,
@@ -254,10 +218,10 @@ def load_base(
     speed_up_vision(loaded)
     loaded.requires_grad_(False)
     loaded.eval()
-    return LoadedBase(loaded, processor, dtype, device, quantized, base)
+    return LoadedBase(loaded, processor, torch_dtype, device, quantized, base)
 
 
-def dtype_on(device: torch.device, model: Model) -> Choice:
+def dtype_on(device: torch.device, model: Model) -> Choice[DtypeName]:
     """`choose_dtype` for a device of this machine."""
     on_card = device.type == "cuda"
     card = torch.cuda.get_device_name(device) if on_card else ""

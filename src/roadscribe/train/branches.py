@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.flex_attention import flex_attention_forward
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
-from roadscribe.errors import InputError
 from roadscribe.model.encode import IGNORED, MERGE, Sample, encode_text
-from roadscribe.model.load import Choice
 
 BRANCHES = "branches"
 """Key of a batch that says which branch each token is on, from the first that is not shared in all of its
@@ -31,9 +27,6 @@ sequences; `attend_in_branches` turns it into a mask."""
 PREFIX = 0
 """Branch number of a token that all branches share; branches count from 1."""
 PADDING = -1
-FLEX_CAPABILITY = (8, 0)
-"""CUDA compute capability from which torch builds and tests FlexAttention's kernels."""
-BranchAttention = Literal["auto", "flex", "mask"]
 ATTENTION = "branches"
 """Name under which transformers finds `_attend`."""
 
@@ -139,18 +132,6 @@ def branch_mask(branches: torch.Tensor, tokens: int) -> torch.Tensor:
     return seen[:, None]
 
 
-def branch_block_mask(branches: torch.Tensor, tokens: int) -> BlockMask:
-    """The same for FlexAttention, over all tokens; blocks that nobody sees are left out."""
-    # Half the width, for a mask of all pairs is made from it on the way.
-    branch = pad(branches, (tokens - branches.shape[1], 0), value=PREFIX).int()
-
-    def seen(clip: torch.Tensor, _: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        there = branch[clip, key]
-        return (query >= key) & ((there == PREFIX) | (there == branch[clip, query]))
-
-    return create_block_mask(seen, len(branch), None, tokens, tokens, device=str(branch.device))
-
-
 def attend_masked(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, scaling: float
 ) -> torch.Tensor:
@@ -169,57 +150,11 @@ def attend_masked(
     return torch.cat([prefix, rest], dim=2)
 
 
-def choose_branch_attention(
-    device: str,
-    capability: tuple[int, int] = (0, 0),
-    card: str = "",
-    asked: BranchAttention = "auto",
-    dtype: str = "bfloat16",
-) -> Choice:
-    """What computes attention over branches, "flex" or "mask", and why.
-
-    Args:
-        device: "cuda" or "cpu".
-        capability: the card's CUDA compute capability.
-        card: the card's name, for the reason.
-        asked: the recipe's ``train.branch_attention``.
-        dtype: what the model computes in.
-
-    Raises:
-        InputError: FlexAttention is asked for where it cannot train.
-    """
-    if device != "cuda":
-        why = "FlexAttention has no backward pass on a CPU"
-    elif capability < FLEX_CAPABILITY:
-        why = f"{card} is older than FlexAttention's kernels"
-    elif dtype == "float32":
-        why = "FlexAttention's float32 kernel did not give what separate samples give"
-    elif asked == "auto":
-        return Choice(
-            "mask", "a mask on the branches alone; no slower than FlexAttention, nothing to compile"
-        )
-    else:
-        return Choice(asked, "asked for")
-    if asked == "flex":
-        raise InputError(f"train.branch_attention=flex: {why}; use auto or mask")
-    return Choice("mask", f"a mask on the branches alone; {why}")
-
-
-def branch_attention(device: torch.device, dtype: torch.dtype, asked: BranchAttention = "auto") -> Choice:
-    """`choose_branch_attention` for a device of this machine."""
-    if device.type != "cuda":
-        return choose_branch_attention(device.type, asked=asked)
-    card = torch.cuda.get_device_name(device)
-    capability, name = torch.cuda.get_device_capability(device), str(dtype).removeprefix("torch.")
-    return choose_branch_attention("cuda", capability, card, asked, name)
-
-
-def attend_in_branches(language_model: Any, *, flex: bool) -> RemovableHandle:
+def attend_in_branches(language_model: Any) -> RemovableHandle:
     """Let a Qwen3-VL language model take `BRANCHES` beside its inputs; without them nothing changes.
 
     Args:
         language_model: the ``Qwen3VLTextModel``, transformers' own or `fused`'s.
-        flex: through FlexAttention rather than a boolean mask.
 
     Returns:
         What takes the model back.
@@ -233,8 +168,7 @@ def attend_in_branches(language_model: Any, *, flex: bool) -> RemovableHandle:
     ) -> tuple[Any, dict[str, Any]]:
         branches = kwargs.pop(BRANCHES, None)
         if branches is not None:
-            make = branch_block_mask if flex else branch_mask
-            kwargs["attention_mask"] = make(branches, kwargs["inputs_embeds"].shape[1])
+            kwargs["attention_mask"] = branch_mask(branches, kwargs["inputs_embeds"].shape[1])
         return args, kwargs
 
     handle: RemovableHandle = language_model.register_forward_pre_hook(give_mask, with_kwargs=True)
@@ -246,12 +180,10 @@ def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: BlockMask | torch.Tensor | None,
+    attention_mask: torch.Tensor | None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """transformers' sdpa, or what the mask of a batch with branches asks for; (clips, tokens, heads, width)."""
-    if isinstance(attention_mask, BlockMask):
-        return flex_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
     if attention_mask is not None and attention_mask.shape[2] < query.shape[2]:
         out = attend_masked(query, key, value, attention_mask, kwargs["scaling"])
         return out.transpose(1, 2).contiguous(), None

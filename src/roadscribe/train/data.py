@@ -18,6 +18,7 @@ from roadscribe.artifacts import MANIFEST, require_complete
 from roadscribe.clip import UNREADABLE_IMAGE
 from roadscribe.curate.saved import load_saved
 from roadscribe.errors import InputError, error_line
+from roadscribe.estimate.workload import SampleSize
 from roadscribe.model.encode import sample_tokens, visual_tokens
 from roadscribe.model.live_tokens import control_spellings, control_tokens_in
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
@@ -46,6 +47,8 @@ class DatasetFacts:
     it still answers it. Else ``own-`` and a digest of all questions."""
     sha256: str
     """Of everything training reads."""
+    sizes: tuple[SampleSize, ...]
+    """Of each row, for the estimate of memory and time."""
 
 
 def open_rows(
@@ -110,6 +113,7 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     """
     spellings = control_spellings(processor)
     tokens: list[int] = []
+    measured: list[SampleSize] = []
     keys: list[str] = []
     clips: dict[str, int] = {}
     too_long: list[str] = []
@@ -162,6 +166,7 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
             words_too_long = words_too_long or count - visual > max_length // 2
             too_long.append(f"{where}: {count} tokens, {visual} of them of its frames")
         tokens.append(count)
+        measured.append(sample_size(processor, row["prompt"], sizes, count))
         keys.append(key)
         clips[key] = sum(visual_tokens(*size) for size in sizes)
         prompt = json.dumps(row["prompt"], sort_keys=True)
@@ -193,8 +198,25 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     if not asks_standard:
         version = "own-" + hashlib.sha256("\n".join(sorted(custom)).encode()).hexdigest()[:12]
     return DatasetFacts(
-        tuple(tokens), len(clips), tuple(keys), sum(clips.values()), version, digest.hexdigest()
+        tuple(tokens),
+        len(clips),
+        tuple(keys),
+        sum(clips.values()),
+        version,
+        digest.hexdigest(),
+        tuple(measured),
     )
+
+
+def sample_size(
+    processor: Any, prompt: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]], tokens: int
+) -> SampleSize:
+    """The size of a row of ``tokens`` tokens, question and answer; ``sizes`` are its frames' (width, height)."""
+    limit = processor.image_processor.size.longest_edge
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    visual = sum(visual_tokens(*size, limit) for size in sizes)
+    answer = tokens - sample_tokens(processor, prompt, None, sizes)
+    return SampleSize(tokens, visual, answer, len(sizes), width, height)
 
 
 def _frames(images: Sequence[dict[str, Any]], where: str) -> tuple[list[tuple[int, int]], str]:

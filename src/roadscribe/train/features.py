@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from roadscribe.model.load import Choice
-from roadscribe.recipe import Switch
+from roadscribe.estimate.train_setup import VisionCache
 
 CHUNK = 2**30
 """Bytes of page-locked memory taken at a time; torch rounds each time up to a power of two."""
-OFF, NO_ROOM, CARD, MEMORY = "off", "no room", "card", "memory"
-"""Whether features are kept, and where."""
-IN_WORDS = {CARD: "on the card", MEMORY: "in memory"}
 
 
 @dataclass(frozen=True)
@@ -32,39 +28,6 @@ class ClipPlace:
     key: str
     frames: int
     fresh: bool
-
-
-class Room(NamedTuple):
-    """A place that may hold features."""
-
-    where: str
-    bytes: float
-
-
-def choose_features(asked: Switch, uses: float, size_bytes: float, rooms: Sequence[Room]) -> Choice:
-    """Where to keep the frozen tower's features, and why.
-
-    Args:
-        asked: the recipe's ``train.keep_features``.
-        uses: how often each clip is looked at in the whole run.
-        size_bytes: what the features of all clips take.
-        rooms: where they may be kept, the fastest first.
-    """
-    size = f"{size_bytes / 2**20:,.0f} MiB"
-    if not asked:
-        return Choice(OFF, "asked for")
-    if asked == "auto" and uses <= 1:
-        return Choice(OFF, "each clip is looked at once")
-    for where, room in rooms:
-        if size_bytes <= room:
-            return Choice(where, f"each clip is looked at {uses:.1f} times and they take {size}")
-    has = ", ".join(f"{max(0.0, room) / 2**20:,.0f} MiB {IN_WORDS[where]}" for where, room in rooms)
-    return Choice(NO_ROOM, f"they would take {size}; there is room for {has or 'none'}")
-
-
-def feature_bytes(tokens: float, deepstack: int, hidden: int, itemsize: int) -> float:
-    """Memory of the features of this many visual tokens: the merger's and each DeepStack layer's."""
-    return tokens * (1 + deepstack) * hidden * itemsize
 
 
 class KnownClips:
@@ -87,16 +50,18 @@ class KnownClips:
 class KeptFeatures:
     """The frozen tower's features of the clips seen so far, by `data.clip_key`. What is in is never dropped."""
 
-    def __init__(self, keys: Iterable[str], where: str = MEMORY, size_bytes: int = 0) -> None:
+    def __init__(
+        self, keys: Iterable[str], where: VisionCache = VisionCache.HOST, size_bytes: int = 0
+    ) -> None:
         """
         Args:
             keys: of all clips of the run.
-            where: `CARD` or `MEMORY`, which for a card's features is page-locked memory.
-            size_bytes: what all of them take on the card: one piece, so that they do not lie scattered among what
-                a step needs.
+            where: on the GPU, or in the host's memory, which for a GPU's features is page-locked.
+            size_bytes: what all of them take on the GPU: one allocation, so that they do not fragment what a step
+                needs.
         """
         self.known = KnownClips(keys)
-        self._where, self._chunk_bytes = where, size_bytes if where == CARD else CHUNK
+        self._where, self._chunk_bytes = where, size_bytes if where is VisionCache.GPU else CHUNK
         self._by_clip: dict[str, torch.Tensor] = {}
         self._chunk = torch.empty(0, dtype=torch.uint8)
 
@@ -118,8 +83,8 @@ class KeptFeatures:
             self._chunk = torch.empty(
                 max(self._chunk_bytes, size),
                 dtype=torch.uint8,
-                device=like.device if self._where == CARD else "cpu",
-                pin_memory=self._where == MEMORY,
+                device=like.device if self._where is VisionCache.GPU else "cpu",
+                pin_memory=self._where is VisionCache.HOST,
             )
         piece, self._chunk = self._chunk[:size], self._chunk[size:]
         return piece.view(like.dtype).view_as(like)

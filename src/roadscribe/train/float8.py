@@ -18,14 +18,6 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import pad
 
-from roadscribe.errors import InputError
-from roadscribe.model.load import Choice
-from roadscribe.recipe import Switch
-
-CAPABILITY = (8, 9)
-"""CUDA compute capability from which cards multiply 8-bit floating point."""
-AUTO_CAPABILITY = (9, 0)
-"""From which ``auto`` takes it."""
 CODE = torch.float8_e4m3fn
 LARGEST = 448.0
 SMALLEST = 2.0**-100
@@ -46,63 +38,6 @@ class Codes(NamedTuple):
     """(inputs, outputs)."""
     backward_scale: torch.Tensor
     """(inputs, 1)."""
-
-
-def choose(
-    asked: Switch,
-    unfused: str | None,
-    dtype: str,
-    device: str,
-    capability: tuple[int, int] | None,
-    *,
-    compiled: bool = True,
-    quantized: bool = True,
-    room: bool = True,
-) -> Choice:
-    """Whether to multiply in 8 bits; what is not known yet may be left out to learn whether it can be had at all.
-
-    Args:
-        asked: the recipe's ``train.float8_products``.
-        unfused: why the adapter cannot take the fused pass, or None where it can.
-        dtype: what the rest of the model computes in.
-        device: its name, for the message.
-        capability: its CUDA compute capability; None for a CPU, which can, slowly, to try things on.
-        compiled: whether the layers are.
-        quantized: whether the base's weights are 4-bit.
-        room: whether weights beside the 4-bit ones are kept (`train.dense_weights`), in 16 bits or in 8.
-
-    Raises:
-        InputError: it is asked for and cannot be had.
-    """
-    if asked is False:
-        return Choice("16 bits", "8 are not asked for")
-    why_not = unfused
-    if why_not is None and dtype != "bfloat16":
-        why_not = f"the model computes in {dtype}, and only bfloat16 goes with it"
-    elif why_not is None and capability is not None and capability < CAPABILITY:
-        why_not = f"{device} is older than Ada and Hopper"
-    if asked is True:
-        if why_not is not None:
-            raise InputError(f"train.float8_products: {why_not}; set it to auto")
-        return Choice("8 bits", "asked for; not quite the same function as in 16")
-    if why_not is None:
-        why_not = _does_not_pay(capability, compiled, quantized, room)
-    if why_not is not None:
-        return Choice("16 bits", why_not)
-    return Choice("8 bits", "faster here; each factor is rounded to some 3 %, set it to false for 16")
-
-
-def _does_not_pay(
-    capability: tuple[int, int] | None, compiled: bool, quantized: bool, room: bool
-) -> str | None:
-    """Why ``auto`` leaves 8 bits alone that could be had, or None where it was measured to pay."""
-    if capability is None or capability < AUTO_CAPABILITY:
-        return "8 were measured on Hopper alone"
-    if not compiled:
-        return "8 pay in compiled layers"
-    if not quantized:
-        return "8 were measured with a 4-bit base, which is coarser already"
-    return None if room else "8 need weights beside the 4-bit ones (train.dense_weights)"
 
 
 def rounded(x: torch.Tensor, headroom: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,15 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.functional import scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
-from roadscribe.model.load import capability
-from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.recipe import Lora
 from roadscribe.train import float8
 from roadscribe.train.branches import attend_masked
 from roadscribe.train.products import (
@@ -37,8 +33,6 @@ from roadscribe.train.products import (
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Projections of a layer that read one input."""
-_flex_attention = torch.compile(flex_attention)
-"""Uncompiled it would hold the whole matrix of scores."""
 
 
 class LayerSpec(NamedTuple):
@@ -69,9 +63,6 @@ def _attend(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: Any, scaling: float, share: bool
 ) -> torch.Tensor:
     """Causal attention, or as ``mask`` says; q, k and v are (batch, heads, tokens, width)."""
-    if mask is not None and not isinstance(mask, torch.Tensor):
-        out: torch.Tensor = _flex_attention(q, k, v, block_mask=mask, scale=scaling, enable_gqa=True)
-        return out
     if mask is not None and mask.shape[2] < q.shape[2]:
         return attend_masked(q, k, v, mask, scaling)
     if not share or mask is not None:
@@ -97,7 +88,7 @@ def layer_forward(
     Args:
         hidden: (batch, tokens, width).
         cos, sin: (batch, tokens, 1, head width).
-        mask: None for causal attention, a boolean tensor (batch, 1, tokens, tokens), or a FlexAttention mask.
+        mask: None for causal attention, or a boolean tensor (batch, 1, tokens, tokens).
         spec: the layer's numbers.
         norms: weights of the norms: input, query, key, after attention.
         groups: the tensors of each of `GROUPS`.
@@ -166,8 +157,8 @@ class FusedTextModel(Qwen3VLTextModel):  # type: ignore[misc]
     fused: FusedLayers
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As `Qwen3VLTextModel.forward`; while it trains, ``attention_mask`` is None (causal), a boolean mask of
-        four dimensions or a FlexAttention mask, and there is no cache."""
+        """As `Qwen3VLTextModel.forward`; while it trains, ``attention_mask`` is None (causal) or a boolean mask of
+        four dimensions, and there is no cache."""
         if not self.training:
             return super().forward(*args, **kwargs)
         return self._train_forward(**kwargs)
@@ -229,35 +220,24 @@ def _differs_in_length(*tensors: torch.Tensor) -> None:
         torch._dynamo.maybe_mark_dynamic(tensor, 1)
 
 
-def unfused(lora: Lora) -> str | None:
-    """Why a recipe's adapter cannot take the fused pass, or None where it can; of a built model `can_fuse` tells."""
-    if set(lora.targets) == set(LANGUAGE_LINEARS) and not lora.dropout:
-        return None
-    return "needs LoRA on all seven projections, without dropout"
-
-
-def can_fuse(model: Any) -> str | None:
-    """Why a PEFT model cannot take the fused pass, or None where it can."""
-    config = model.peft_config["default"]
-    if set(config.target_modules) != set(LANGUAGE_LINEARS):
-        return "lora.targets does not name all seven projections"
-    if config.lora_dropout or config.use_dora or config.use_rslora or config.bias != "none":
-        return "the adapter has dropout, a bias or another form"
-    text = model.get_base_model().config.text_config
-    if text.attention_bias or text.hidden_act != "silu" or text.attention_dropout:
-        return "the base's layers have a bias, dropout or another activation"
-    return None
-
-
-def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype, eight: bool = False) -> None:
+def fuse(
+    model: Any,
+    *,
+    dense: bool,
+    compiled: bool,
+    dtype: torch.dtype,
+    eight: bool = False,
+    share: bool = True,
+) -> None:
     """Give a PEFT model around a Qwen3-VL the fused training pass.
 
     Args:
-        model: LoRA on all seven projections of every layer (see `can_fuse`), 4-bit or not.
+        model: LoRA on all seven projections of every layer (see `resolve.why_not_fused`), 4-bit or not.
         dense: keep the dequantised weights; otherwise they are written anew in each pass.
         compiled: compile the layer (one function for all layers).
         dtype: the type to compute in.
         eight: products in 8 bits (`float8`), whose weights are kept in place of dense ones; ``dtype`` is bfloat16.
+        share: the attention kernel lets several query heads share a key; GPUs older than Ampere have none that does.
     """
     language = model.get_base_model().model.language_model
     norms: list[Tensors] = []
@@ -283,9 +263,6 @@ def fuse(model: Any, *, dense: bool, compiled: bool, dtype: torch.dtype, eight: 
         specs = tuple(spec for spec, _ in made)
         groups.append(tuple(tensors for _, tensors in made))
     config = language.config
-    device = norms[0][0].device
-    # Kernels for cards older than Ampere, and masks of one's own, take as many keys as queries.
-    share = device.type != "cuda" or capability(device) >= (8, 0)
     spec = LayerSpec(specs, config.rms_norm_eps, language.layers[0].self_attn.head_dim, share)
     function = torch.compile(layer_forward, dynamic=None) if compiled else layer_forward
     language.__class__ = FusedTextModel

@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 
 from roadscribe.errors import InputError, WorkError
 from roadscribe.model.adapter import adapter_state
-from roadscribe.recipe import Train
 
 WHOLE_MODULES = r".*\.(visual|embed_tokens|lm_head)"
 """Full names of the modules that are not sharded."""
@@ -32,42 +31,25 @@ LAUNCH = {
 """What accelerate's configuration must say; it hands it on in the environment, in capitals."""
 
 
-def check_sharded(train: Train) -> None:
-    """Hold a recipe against what sharding can do, before anything is loaded.
+def check_launch() -> None:
+    """Check accelerate's configuration before anything is loaded; `resolve.check_insisted` checks the recipe.
 
     Raises:
-        InputError: naming the key, of the recipe or of accelerate's configuration, and what to set.
+        InputError: naming the configuration's key, and what to set.
     """
     for key, value in LAUNCH.items():
         found = os.environ.get(key.upper(), "")
         if found.lower() != value.lower():
             raise InputError(f"accelerate's configuration: {key} is {found or 'not set'}; set it to {value}")
-    if train.eval_steps:
-        raise InputError(
-            "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
-            "set train.eval_steps=0 and evaluate the finished adapter"
-        )
-    for key in ("dense_weights", "compile", "float8_products"):
-        if getattr(train, key) is True:
-            raise InputError(f"train.{key}: needs whole layers, which FSDP does not keep; set it to auto")
 
 
-def shard(trainer: Any, dtype: torch.dtype) -> None:
-    """Tell a built trainer's accelerator what it shall shard when training begins.
+def shard(trainer: Any) -> None:
+    """Tell a built trainer's accelerator what to shard when training begins.
 
-    Args:
-        trainer: the built trainer.
-        dtype: what the base computes in. Every parameter keeps its own type: adapters compute in float32 as they
-            do on one card, and packed 4-bit weights must never be cast.
-
-    Raises:
-        InputError: the cards have no bfloat16.
+    Every parameter keeps its own type: adapters compute in float32 as they do on one card, and packed 4-bit weights
+    must never be cast.
     """
     plugin = trainer.accelerator.state.fsdp_plugin
-    if dtype == torch.float16:
-        raise InputError(
-            "model.dtype: FSDP runs in bfloat16 or float32; on these cards start with torchrun instead"
-        )
     plugin.ignored_modules = WHOLE_MODULES
     plugin.transformer_cls_names_to_wrap = [LAYER]
     plugin.mixed_precision_policy = MixedPrecisionPolicy(

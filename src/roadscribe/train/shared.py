@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 
+from roadscribe.estimate.workload import SampleSize, Workload, eval_batch
 from roadscribe.model.encode import Sample, encode_text
-from roadscribe.progress import say
-from roadscribe.recipe import Train
+from roadscribe.recipe import Recipe
 from roadscribe.train.branches import answer_starts
 from roadscribe.train.data import DatasetFacts, open_image
 
@@ -42,44 +41,39 @@ class Item:
     """Of the sequence: what the rows share once, and the rest of each."""
 
 
-def share_prefixes(
-    train: Train, rows: datasets.Dataset, facts: DatasetFacts, processor: Any
-) -> tuple[datasets.Dataset, Train]:
-    """What the trainer goes through, and in which steps; says why.
+def workload_of(
+    recipe: Recipe, rows: datasets.Dataset, facts: DatasetFacts, processor: Any
+) -> tuple[list[Item], Workload]:
+    """The sequences that a run of the recipe goes through, and their sizes for `resolve`.
 
-    Where no two rows of a step show the same clip, or the recipe forbids it, that is the rows and the recipe
-    as they are.
+    Args:
+        recipe: `train` and `infer` count.
+        rows: the dataset's rows, checked.
+        facts: what the check found.
+        processor: the base's processor.
     """
-    tokens = facts.tokens
-    asked = train.batch_size * train.gradient_accumulation
-    if not train.shared_prefix:
-        if facts.clips < len(rows):
-            say("shared prefix: off (train.shared_prefix=false); every answer reads its clip anew")
-        return rows, train
-    items = group_rows(rows, facts.keys, tokens, processor, train.max_length, asked)
-    if len(items) == len(rows):
-        say("shared prefix: nothing to share (no two rows that fit into one step show the same clip)")
-        return rows, train
-    shape = step_shape(train, len(rows), len(items))
-    say(
-        f"shared prefix: {len(rows)} rows become {len(items)} sequences with "
-        f"{sum(tokens) / sum(item.tokens for item in items):.1f} times fewer tokens; a step takes "
-        f"{shape.gradient_accumulation} x {shape.batch_size} of them, "
-        f"{rows_a_step(shape, len(rows), len(items)):.1f} rows on average ({asked} asked for)"
+    train = recipe.train
+    if train.shared_prefix:
+        most = train.batch_size * train.gradient_accumulation
+        items = group_rows(rows, facts.keys, facts.tokens, processor, train.max_length, most)
+    else:
+        items = [Item((row,), count) for row, count in enumerate(facts.tokens)]
+    work = Workload(
+        sizes=tuple(item_size(item, facts.sizes) for item in items),
+        rows=len(rows),
+        clips=facts.clips,
+        row_tokens=sum(facts.tokens),
+        visual_tokens=facts.visual_tokens,
+        evaluation=eval_batch(recipe),
     )
-    return item_rows(rows, items), shape
+    return items, work
 
 
-def rows_a_step(train: Train, rows: int, items: int) -> float:
-    """Rows that an optimizer step sees on average."""
-    return train.batch_size * train.gradient_accumulation * rows / items
-
-
-def sequences_seen(train: Train, items: int, processes: int = 1) -> float:
-    """Sequences that each process goes through in the whole run, as `step_shape` cut it, over this many."""
-    if train.max_steps > 0:
-        return train.max_steps * train.batch_size * train.gradient_accumulation
-    return train.epochs * items / processes
+def item_size(item: Item, sizes: Sequence[SampleSize]) -> SampleSize:
+    """The size of a sequence, of the sizes of its rows: their frames are there once, every answer is."""
+    return sizes[item.rows[0]]._replace(
+        tokens=item.tokens, answer=sum(sizes[row].answer for row in item.rows)
+    )
 
 
 def group_rows(
@@ -166,24 +160,13 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     return min(len(one), len(other))
 
 
-def step_shape(train: Train, rows: int, items: int) -> Train:
-    """The recipe with micro-batch and accumulation counted in items, so that a step keeps its rows.
-
-    A step is asked for ``batch_size * gradient_accumulation`` rows. Items hold ``rows / items`` rows on
-    average, so a step takes fewer of them: in micro-batches of at most ``batch_size``, as many as it takes.
-    With one row an item nothing changes.
-    """
-    if items == rows:
-        return train
-    wanted = max(1, round(train.batch_size * train.gradient_accumulation * items / rows))
-    passes = math.ceil(wanted / train.batch_size)
-    return train.model_copy(
-        update={"batch_size": max(1, round(wanted / passes)), "gradient_accumulation": passes}
-    )
-
-
 def item_rows(rows: datasets.Dataset, items: Sequence[Item]) -> datasets.Dataset:
-    """A dataset that reads ``rows`` item by item: the first row of each whole, of the others only the words."""
+    """A dataset that reads ``rows`` item by item: the first row of each whole, of the others only the words.
+
+    Where every item is a row by itself, the rows as they are.
+    """
+    if len(items) == len(rows):
+        return rows
     index = datasets.Dataset.from_dict({ITEM: [list(item.rows) for item in items]})
     return index.with_transform(_Reader(rows))
 
@@ -199,11 +182,6 @@ class _Reader:
                 read[name].append(value)
             read[ALSO].append([self.words[row] for row in others])
         return read
-
-
-def are_items(rows: datasets.Dataset) -> bool:
-    """Whether a dataset is one of `item_rows`."""
-    return bool(rows.column_names == [ITEM])
 
 
 def item_samples(item: dict[str, Any], images: Sequence[Any]) -> list[Sample]:

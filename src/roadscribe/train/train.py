@@ -15,15 +15,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from transformers import AutoConfig
 
 from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, read_json, write_json
 from roadscribe.errors import InputError, WorkError
+from roadscribe.estimate.gpus import present_gpu
+from roadscribe.estimate.model_shape import shape_of
+from roadscribe.estimate.resolve import check_insisted, resolve
+from roadscribe.estimate.train_setup import Host, TrainSetup, World
+from roadscribe.estimate.workload import rows_per_step
+from roadscribe.machine import free_memory
 from roadscribe.model.adapter import WEIGHTS, WEIGHTS_SHA256, adapter_digest, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
 from roadscribe.model.load import (
     LoadedBase,
+    check_config,
     choose_device,
-    dtype_on,
     load_base,
     load_processor,
     resolve_base,
@@ -32,17 +39,13 @@ from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, preci
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.boards import TensorBoard, require_boards
-from roadscribe.train.branches import branch_attention
 from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
-from roadscribe.train.fused import unfused
 from roadscribe.train.guard import SkippedSteps, assert_float16
-from roadscribe.train.keeping import kept_features
 from roadscribe.train.processes import Processes, joined
 from roadscribe.train.readback import answer_logits, read_back, require_written
-from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole_adapter
-from roadscribe.train.shared import rows_a_step, share_prefixes
-from roadscribe.train.speed import choose_products
+from roadscribe.train.sharded import assert_sharded, check_launch, codes, whole_adapter
+from roadscribe.train.shared import Item, item_rows, workload_of
 from roadscribe.train.trainer import (
     LOG,
     TENSORBOARD,
@@ -119,6 +122,9 @@ class _Begun(NamedTuple):
     held_out: HeldOut | None
     checkpoint: Path | None
     """What the run goes on from."""
+    setup: TrainSetup
+    items: Sequence[Item]
+    """The sequences that the run goes through."""
 
 
 def _open(
@@ -128,16 +134,24 @@ def _open(
     _check_targets(recipe.lora.targets)
     _check_watch(recipe.train)
     if here.sharded:
-        check_sharded(recipe.train)
-    _check_device(recipe)
+        check_launch()
+    gpu = present_gpu() if choose_device().type == "cuda" else None
+    world = World(here.count, here.local, here.sharded)
+    check_insisted(recipe, gpu, world)
     rows = open_rows(dataset, checksums=True)
-    processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
+    base = resolve_base(recipe.model)
+    check_config(base)
+    processor = load_processor(base, recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     tokens = sorted(facts.tokens)
     say(
         f"dataset: {len(rows)} rows of {facts.clips} clips, {tokens[0]} to {tokens[-1]} tokens a row "
         f"(median {tokens[len(tokens) // 2]}), limit {recipe.train.max_length}"
     )
+    config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
+    shape = shape_of(config, recipe.lora.r, recipe.lora.targets)
+    items, work = workload_of(recipe, rows, facts, processor)
+    setup = resolve(recipe, shape, work, gpu, world, Host(free_memory(), os.cpu_count() or 2))
     made_from = {**recipe.as_json("model", "footage", "lora", "train"), "dataset_sha256": facts.sha256}
     held_out = None
     if recipe.train.eval_steps:
@@ -151,7 +165,9 @@ def _open(
         made_from["sharded"] = True
     if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
         return None
-    return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None)
+    for line in setup.lines():
+        say(line)
+    return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
 
 
 def _check_processes(out: Path, here: Processes) -> None:
@@ -179,15 +195,6 @@ def _check_targets(targets: tuple[str, ...]) -> None:
         )
 
 
-def _check_device(recipe: Recipe) -> None:
-    """What the recipe insists on and this machine cannot compute is said before anything is written."""
-    device = choose_device()
-    dtype: torch.dtype = getattr(torch, dtype_on(device, recipe.model).value)
-    choose_products(recipe.train.float8_products, unfused(recipe.lora), dtype, device)
-    if recipe.train.branch_attention == "flex":
-        branch_attention(device, dtype, "flex")
-
-
 def _check_watch(train: Train) -> None:
     require_boards(train.report_to)
     if train.keep == "best" and not train.eval_steps:
@@ -201,22 +208,24 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     """The run; its summary, which only the first process completes."""
     begun = time.monotonic()
     rows, facts = open_rows(dataset), known.facts
-    loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels, to_shard=here.sharded)
+    setup = known.setup
+    loaded = load_base(
+        recipe.model,
+        max_pixels=recipe.footage.max_pixels,
+        to_shard=here.sharded,
+        dtype=setup.dtype.value,
+    )
     if here.first:
         contract = make_contract(loaded, recipe.footage, facts.prompt_version)
         write_json(out / "recipe.json", recipe.as_json())
-    given, settings = share_prefixes(recipe.train, rows, facts, loaded.processor)
+    given = item_rows(rows, known.items)
+    # What follows counts in the sequences that an optimizer step takes, not in the rows that the recipe asks for.
+    settings = recipe.train.model_copy(update=setup.batch.value._asdict())
     trainer = build_trainer(
-        loaded,
-        given,
-        settings,
-        recipe.lora,
-        out / CHECKPOINTS,
-        kept=kept_features(recipe, settings, loaded, rows, facts, len(given), here),
-        workers=_workers(recipe.train.workers, loaded.device.type, here),
+        loaded, given, settings, recipe.lora, out / CHECKPOINTS, setup=setup, keys=facts.keys
     )
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
-    _say_batch(settings, len(rows), len(given), here)
+    _say_batch(settings, setup, len(rows), len(given), here)
     run = _run(trainer, recipe, settings, len(rows), loaded, known, out, here)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
     if here.sharded:
@@ -258,26 +267,14 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     }
 
 
-def _workers(asked: int | None, device: str, here: Processes) -> int:
-    """Processes that prepare batches for this one; on a CPU they would take the cores that train."""
-    if asked is not None:
-        say(f"workers: {asked} (asked for)")
-        return asked
-    if device == "cpu":
-        say("workers: 0 (on a CPU the cores are needed for training)")
-        return 0
-    count = max(1, min(8, (os.cpu_count() or 2) // here.local - 1))
-    say(f"workers: {count}{' a card' if here.count > 1 else ''} (images are prepared while the card trains)")
-    return count
-
-
-def _say_batch(train: Train, rows: int, items: int, here: Processes) -> None:
+def _say_batch(train: Train, setup: TrainSetup, rows: int, items: int, here: Processes) -> None:
     """Say what an optimizer step sees, where that is not the recipe's own product."""
     if here.count == 1:
         return
     passes = f"{train.gradient_accumulation} pass{'es' * (train.gradient_accumulation > 1)}"
     say(
-        f"processes: {here.count}; an optimizer step sees {rows_a_step(train, rows, items) * here.count:g} rows "
+        f"processes: {here.count}; an optimizer step sees "
+        f"{rows_per_step(setup.batch.value, rows, items) * here.count:g} rows "
         f"({train.batch_size} at a time x {passes} x {here.count} processes)"
     )
     odd = -items % (train.batch_size * here.count)
@@ -304,7 +301,7 @@ def _run(
     here: Processes,
 ) -> Run:
     """Train to the end, looking at held-out reports on the way."""
-    samples_a_step = rows_a_step(train, rows, len(trainer.train_dataset)) * here.count
+    samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * here.count
     total = planned_steps(train, len(trainer.train_dataset), here.count)
     checkpoint, held_out = known.checkpoint, known.held_out if here.first else None
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0

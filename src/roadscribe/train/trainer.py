@@ -7,7 +7,7 @@ import json
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,18 @@ from trl import SFTConfig, SFTTrainer
 
 from roadscribe.artifacts import write_text
 from roadscribe.errors import WorkError
+from roadscribe.estimate.train_setup import TrainSetup, VisionCache
 from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, PLACED, Collator, batch_errors, pixels_of
-from roadscribe.train.branches import attend_in_branches, branch_attention
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
 from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.guard import FiniteGuard, SkippedSteps
+from roadscribe.train.prepare_model import apply_setup, attention_kernels
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
-from roadscribe.train.shared import are_items, sequences_seen
-from roadscribe.train.speed import answer_only_head, fastest_attention, speed_up
 
 LOG = "train_log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -40,6 +39,7 @@ TENSORBOARD = "tensorboard"
 class VisionTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer with the frozen vision tower outside the graph, which stops at a loss that is not finite."""
 
+    setup: TrainSetup
     kept: KeptFeatures | None = None
     guard: FiniteGuard
 
@@ -70,7 +70,7 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
             WorkError: the loss or a vision activation is not finite; names the clips.
         """
         # Around the backward pass, too: what checkpointing computes anew has to come from the same kernel.
-        with fastest_attention(self.args.device):
+        with attention_kernels(self.setup.attention.value):
             loss = super().training_step(model, inputs, num_items_in_batch)
         self.guard.check(self.state.global_step + 1)
         return loss
@@ -104,31 +104,15 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         """Checkpoints need no card; what ships gets its own."""
 
 
-def drop_padding_mask(language_model: torch.nn.Module) -> None:
-    """Train without a padding mask, so that attention takes its faster causal path.
-
-    Training pads on the right, and a causal token never looks right, so no token of a sample can see padding;
-    what padding itself computes carries no loss.
-    """
-
-    def drop(
-        module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        if module.training:
-            kwargs["attention_mask"] = None
-        return args, kwargs
-
-    language_model.register_forward_pre_hook(drop, with_kwargs=True)
-
-
-def training_arguments(train: Train, loaded: LoadedBase, folder: Path, workers: int) -> SFTConfig:
+def training_arguments(train: Train, setup: TrainSetup, loaded: LoadedBase, folder: Path) -> SFTConfig:
     """TRL's arguments for a recipe. Everything that would cut, drop or hide something is off."""
+    batch, checkpointing, workers = setup.batch.value, setup.checkpointing.value, setup.workers.value
     return SFTConfig(
         output_dir=str(folder),
         num_train_epochs=train.epochs,
         max_steps=train.max_steps,
-        per_device_train_batch_size=train.batch_size,
-        gradient_accumulation_steps=train.gradient_accumulation,
+        per_device_train_batch_size=batch.batch_size,
+        gradient_accumulation_steps=batch.gradient_accumulation,
         learning_rate=train.learning_rate,
         # transformers reads a number below 1 as a share of the steps
         warmup_steps=min(train.warmup_ratio, 0.999999),
@@ -136,8 +120,8 @@ def training_arguments(train: Train, loaded: LoadedBase, folder: Path, workers: 
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         optim="adamw_torch_fused",
-        gradient_checkpointing=train.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
+        gradient_checkpointing=checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
         max_length=None,
         packing=False,
         completion_only_loss=True,
@@ -174,10 +158,23 @@ def build_trainer(
     lora: Lora,
     folder: Path,
     *,
-    kept: KeptFeatures | None,
-    workers: int,
+    setup: TrainSetup,
+    keys: Sequence[str] = (),
 ) -> VisionTrainer:
-    """The trainer around a loaded base: LoRA on the recipe's projections, adapters in float32."""
+    """The trainer around a loaded base: LoRA on the recipe's projections, adapters in float32.
+
+    Args:
+        loaded: the base.
+        rows: the sequences that the run goes through (`shared.item_rows`).
+        train: the recipe's section, for the optimizer, the schedule and the log.
+        lora: the recipe's section.
+        folder: where checkpoints go.
+        setup: how the run computes.
+        keys: of the clips whose vision features may be cached (`DatasetFacts.keys`).
+    """
+    kept = None
+    if setup.vision_cache.value is not VisionCache.OFF:
+        kept = KeptFeatures(keys, setup.vision_cache.value, setup.vision_cache_bytes)
     peft_config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -188,7 +185,7 @@ def build_trainer(
     )
     trainer = VisionTrainer(
         model=loaded.model,
-        args=training_arguments(train, loaded, folder, workers),
+        args=training_arguments(train, setup, loaded, folder),
         train_dataset=rows,
         processing_class=loaded.processor,
         data_collator=Collator(
@@ -198,7 +195,7 @@ def build_trainer(
         ),
         peft_config=peft_config,
     )
-    trainer.kept = kept
+    trainer.setup, trainer.kept = setup, kept
     trainer.guard = FiniteGuard(trainer.model.get_base_model().model)
     trainer.remove_callback(PrinterCallback)
     # Normalises the loss by the answer tokens of the whole optimizer step, so that micro-batches of another
@@ -210,18 +207,9 @@ def build_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    passes = sequences_seen(train, len(rows), trainer.args.world_size) / train.batch_size
     if sharding():
-        shard(trainer, loaded.dtype)
-        answer_only_head(trainer.model.get_base_model())
-        say("fused adapters, dense weights, compiled layers: off (FSDP shards the layers)")
-    else:
-        speed_up(trainer, loaded, train, int(passes))
-    drop_padding_mask(trainer.model.get_base_model().model.language_model)
-    if are_items(rows):
-        choice = branch_attention(loaded.device, loaded.dtype, train.branch_attention)
-        say(f"attention over branches: {choice.reason}")
-        attend_in_branches(trainer.model.get_base_model().model.language_model, flex=choice.value == "flex")
+        shard(trainer)
+    apply_setup(trainer, loaded, setup)
     return trainer
 
 

@@ -1,7 +1,7 @@
-"""What a fine-tuning step keeps in the card's memory, from a model's configuration and its samples' sizes alone.
+"""Memory of a fine-tuning step on a GPU, from the model's configuration and the samples' sizes alone.
 
 Parameters, quantisation and optimiser are counted exactly. What the layers keep for the backward pass follows
-from `fused.layer_forward`, tensor by tensor (a test holds the counts against what autograd saves). Four
+from `fused.layer_forward`, tensor by tensor (a test compares the counts with what autograd saves). Four
 coefficients (`measured.yaml`) say how far kernels and compiler depart from that; `bench/memory.py` fits them.
 """
 
@@ -13,13 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 import yaml
 
+from roadscribe.estimate.model_shape import ModelShape
+from roadscribe.estimate.workload import EvalBatch, SampleSize
 from roadscribe.model.encode import MERGE, PATCH
 from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.train.answer_loss import CHUNK_BYTES
-from roadscribe.train.features import feature_bytes
 
 MEASURED = Path(__file__).with_name("measured.yaml")
 """The only place of measured numbers; `bench/memory.py --fit` writes it."""
@@ -30,72 +29,16 @@ NESTED_BLOCK = 256
 NF4_TABLES = 4 * (16 + 256 + 1)
 """Bytes of a matrix's two tables of code values and its offset."""
 FRAME_BYTES = 3 * PATCH * PATCH
-"""Bytes of a patch's pixels in a decoded frame; frames wait so on the card."""
+"""Bytes of a patch's pixels in a decoded frame; frames wait like this on the GPU."""
 PATCH_BYTES = 4 * 2 * FRAME_BYTES
 """Bytes of a patch as the tower takes it: float32, the frame twice (temporal patch)."""
+CHUNK_BYTES = 2**29
+"""Float32 logits of one chunk of `train.answer_loss` take about this many bytes."""
 ADAM_BYTES = 8
 """AdamW's two float32 moments of a parameter."""
 
 
-class ModelShape(NamedTuple):
-    """The numbers of a Qwen3-VL with its adapter that memory and time follow from."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    linears: tuple[tuple[int, int], ...]
-    """(outputs, inputs) of every linear of the language model."""
-    norms: int
-    """Parameters of the language model's norms."""
-    embeddings: int
-    """Parameters of the embedding, and of the head where it is not tied to it."""
-    visual: int
-    """Parameters of the vision tower."""
-    vision_depth: int
-    vision_hidden: int
-    vision_blocks: int
-    """Parameters of the tower's blocks; each patch meets them once."""
-    vision_mergers: int
-    """Parameters of the mergers; each visual token meets them once."""
-    deepstack: int
-    """Layers whose features go into the language model, beside the last one's."""
-    rank: int
-    adapter: int
-    """Trained parameters."""
-
-    @property
-    def linear_parameters(self) -> int:
-        """Weights of the language model's linears, unpacked."""
-        return sum(outputs * inputs for outputs, inputs in self.linears)
-
-    @property
-    def base(self) -> int:
-        """Parameters of the base, without the adapter."""
-        return self.linear_parameters + self.norms + self.embeddings + self.visual
-
-
-class SampleSize(NamedTuple):
-    """One sequence of the training; ``visual`` and ``answer`` are parts of ``tokens``."""
-
-    tokens: int
-    visual: int
-    answer: int
-    frames: int
-    width: int
-    """Of its largest frame, in pixels."""
-    height: int
-
-    @property
-    def patches(self) -> int:
-        """Patches that the vision tower sees."""
-        return self.visual * MERGE * MERGE
-
-
-class Setting(NamedTuple):
+class StepSetup(NamedTuple):
     """What a recipe can trade between memory and time without changing what is learned."""
 
     batch_size: int
@@ -107,11 +50,11 @@ class Setting(NamedTuple):
     quantized: bool = True
     """The language model's linears are 4-bit."""
     fused: bool = True
-    """Weight and adapter share a product (`fused.can_fuse`); otherwise PEFT's own layers run."""
+    """Weight and adapter share a product (`resolve.why_not_fused`); otherwise PEFT's own layers run."""
     processes: int = 1
-    """Cards that learn together, each with the whole base (data parallelism)."""
+    """GPUs that train together, each with the whole base (data parallelism)."""
     features: float = 0
-    """Bytes of visual features that stay on the card (`features.KeptFeatures`)."""
+    """Bytes of visual features that stay on the GPU (`train.features.KeptFeatures`)."""
     eight: bool = False
     """The weights beside the 4-bit ones are two copies in 8 bits (`float8`), not one in 16."""
 
@@ -129,16 +72,7 @@ class Compute(NamedTuple):
     flash: bool
     """Whether attention lets several query heads share a key (compute capability 8.0 and later)."""
     masked: bool = False
-    """Whether attention reads a mask of all pairs: answers that share a prefix, without FlexAttention."""
-
-
-class Look(NamedTuple):
-    """Reports on held-out clips that are written while a run lasts (`watch`)."""
-
-    reports: int
-    """Written at once."""
-    new_tokens: int
-    """At most, of each."""
+    """Whether attention reads a mask of all pairs: answers that share a prefix."""
 
 
 class Coefficients(NamedTuple):
@@ -159,7 +93,7 @@ class Measured(NamedTuple):
 
     coefficients: Coefficients
     measured: bool
-    """Whether fitted to a card; otherwise the factors are those of the count."""
+    """Whether fitted to a GPU; otherwise the factors are those of the count."""
     slack: float
     """What the allocator's fragments take, as a share of the peak."""
     context_mib: float
@@ -182,63 +116,25 @@ class Prediction(NamedTuple):
     """Bytes while the vision tower is at work; beneath ``peak``, or equal to it."""
     step_moment: float
     """Bytes at the height of a training step; likewise."""
-    look_moment: float
+    eval_moment: float
     """Bytes while held-out reports are written, 0 where none are; likewise."""
     peak: float
     """Bytes that torch has allocated at the highest point."""
     needed: float
-    """Bytes that the card must have: the peak, the allocator's slack and the process's context."""
+    """Bytes that the GPU must have: the peak, the allocator's slack and the process's context."""
     measured: bool
-    """Whether a run of this kind was fitted on a card: flash kernels, fused adapters, no mask. Otherwise it rests
+    """Whether a run of this kind was fitted on a GPU: flash kernels, fused adapters, no mask. Otherwise it rests
     on counts."""
 
 
-def shape_of(config: Any, rank: int, targets: Sequence[str]) -> ModelShape:
-    """The numbers of a base with LoRA of this rank, from its ``Qwen3VLConfig``; no weight is made."""
-    from transformers import Qwen3VLForConditionalGeneration
+def feature_bytes(tokens: float, deepstack: int, hidden: int, itemsize: int) -> float:
+    """Memory of the features of this many visual tokens: the merger's and each DeepStack layer's."""
+    return tokens * (1 + deepstack) * hidden * itemsize
 
-    with torch.device("meta"):
-        model = Qwen3VLForConditionalGeneration(config)
-    model.tie_weights()
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    language = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and name.rsplit(".", 1)[-1] in LANGUAGE_LINEARS
-    }
-    carrying = [
-        module.in_features + module.out_features
-        for name, module in language.items()
-        if name.rsplit(".", 1)[-1] in targets
-    ]
 
-    def total(*parts: str) -> int:
-        return sum(size for name, size in sizes.items() if any(part in name for part in parts))
-
-    text, vision = config.text_config, config.vision_config
-    linears = tuple((module.out_features, module.in_features) for module in language.values())
-    embeddings = total("embed_tokens.", "lm_head.")
-    visual = total(".visual.")
-    return ModelShape(
-        layers=text.num_hidden_layers,
-        hidden=text.hidden_size,
-        intermediate=text.intermediate_size,
-        heads=text.num_attention_heads,
-        kv_heads=text.num_key_value_heads,
-        head_dim=text.head_dim,
-        vocabulary=text.vocab_size,
-        linears=linears,
-        norms=sum(sizes.values()) - embeddings - visual - sum(one * other for one, other in linears),
-        embeddings=embeddings,
-        visual=visual,
-        vision_depth=vision.depth,
-        vision_hidden=vision.hidden_size,
-        vision_blocks=total(".visual.blocks."),
-        vision_mergers=total(".visual.merger.", ".visual.deepstack_merger_list."),
-        deepstack=len(vision.deepstack_visual_indexes),
-        rank=rank,
-        adapter=rank * sum(carrying),
-    )
+def linear_bytes(shape: ModelShape, itemsize: int) -> int:
+    """Memory of the language model's linears, unpacked."""
+    return shape.linear_parameters * itemsize
 
 
 def nf4_bytes(weights: int) -> int:
@@ -248,7 +144,7 @@ def nf4_bytes(weights: int) -> int:
 
 
 def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> float:
-    """Bytes a token that one decoder layer keeps for its backward pass, as `fused.layer_forward` runs eagerly.
+    """Bytes per token that one decoder layer keeps for its backward pass, as `fused.layer_forward` runs eagerly.
 
     Counted from the tensors that autograd saves; s is the size of a value:
 
@@ -283,23 +179,23 @@ def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> fl
 
 
 def working_bytes(shape: ModelShape, compute: Compute) -> float:
-    """Bytes a token while the backward pass is in a layer's MLP: gradients of gate, up, their joint product, and
+    """Bytes per token while the backward pass is in a layer's MLP: gradients of gate, up, their joint product, and
     of silu; of the layer's input and output; and the norm's in float32."""
     s = compute.itemsize
     return s * (5 * shape.intermediate + 4 * shape.hidden) + 8 * shape.hidden
 
 
 def vision_bytes(shape: ModelShape, compute: Compute) -> float:
-    """Bytes a patch while a block of the vision tower computes attention: its pixels, the block's input, the
+    """Bytes per patch while a block of the vision tower computes attention: its pixels, the block's input, the
     norm's result, queries, keys and values, and queries and keys in float32 before and after rotation with two
     halves on the way."""
     return PATCH_BYTES + (5 * compute.itemsize + 24) * shape.vision_hidden
 
 
-def buffer_bytes(shape: ModelShape, setting: Setting, compute: Compute) -> float:
+def buffer_bytes(shape: ModelShape, step: StepSetup, compute: Compute) -> float:
     """Bytes of the largest product's weight, written out for one pass: gate and up with their adapters' columns,
     and one of them fresh from its 4-bit form."""
-    if not setting.quantized or setting.dense:
+    if not step.quantized or step.dense:
         return 0
     inputs = shape.hidden + 2 * shape.rank
     return compute.itemsize * shape.intermediate * (2 * inputs + shape.hidden)
@@ -312,36 +208,38 @@ def logits_bytes(shape: ModelShape, answer_tokens: int, compute: Compute, *, com
     return rows * shape.vocabulary * (2 * compute.itemsize + (0 if compiled else 4))
 
 
-def look_bytes(shape: ModelShape, sizes: Sequence[SampleSize], look: Look, compute: Compute) -> float:
-    """Bytes of the keys and values of all reports of a look, prompt and all; where they grow, the keys stand there
-    twice for a moment."""
-    tokens = max(size.tokens - size.answer for size in sizes) + look.new_tokens
-    return 3 * shape.layers * look.reports * shape.kv_heads * shape.head_dim * compute.itemsize * tokens
+def eval_bytes(
+    shape: ModelShape, sizes: Sequence[SampleSize], evaluation: EvalBatch, compute: Compute
+) -> float:
+    """Bytes of the keys and values of all reports of an evaluation, prompt included; while they grow, the keys
+    are held twice."""
+    tokens = max(size.tokens - size.answer for size in sizes) + evaluation.new_tokens
+    return 3 * shape.layers * evaluation.reports * shape.kv_heads * shape.head_dim * compute.itemsize * tokens
 
 
-def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[Term]:
+def static_terms(shape: ModelShape, step: StepSetup, compute: Compute) -> list[Term]:
     """What lies in memory from the first step to the last."""
     s = compute.itemsize
     bits = f"{8 * s}-bit"
     weights = shape.linear_parameters
     terms = []
-    if setting.quantized:
+    if step.quantized:
         packed = sum(nf4_bytes(outputs * inputs) for outputs, inputs in shape.linears)
         how = f"{weights:,} weights x {8 * packed / weights:.3f} bit (NF4, double quantisation)"
         terms.append(Term("language linears", packed, how))
-        if setting.dense and setting.fused:
+        if step.dense and step.fused:
             copy = s * (weights + _adapter_columns(shape))
             name, why = "the same, dequantised", f"{bits}, kept for speed (train.dense_weights)"
-            if setting.eight:
+            if step.eight:
                 name, why = "the same in 8 bits", "two copies, one for each pass (train.float8_products)"
             terms.append(Term(name, copy, why))
-        elif setting.fused:
+        elif step.fused:
             terms.append(
                 Term("their scales", 4 * weights / NF4_BLOCK, f"float32, one for {NF4_BLOCK} weights")
             )
     else:
         terms.append(Term("language linears", s * weights, f"{weights:,} weights, {bits}"))
-        if setting.fused:
+        if step.fused:
             copy = s * (weights + _adapter_columns(shape))
             terms.append(Term("the same with adapters", copy, f"{bits}, one matrix for both"))
     rest = shape.embeddings + shape.norms
@@ -352,9 +250,9 @@ def static_terms(shape: ModelShape, setting: Setting, compute: Compute) -> list[
         Term("their gradients", 4 * shape.adapter, "float32"),
         Term("AdamW's moments", ADAM_BYTES * shape.adapter, "two, float32"),
     ]
-    if setting.features:
-        terms.append(Term("visual features", setting.features, "of all clips, kept for the next epoch"))
-    if setting.processes > 1:
+    if step.features:
+        terms.append(Term("visual features", step.features, "of all clips, kept for the next epoch"))
+    if step.processes > 1:
         terms.append(Term("gradients on their way", 4 * shape.adapter, "float32, what the cards exchange"))
     return terms
 
@@ -372,7 +270,7 @@ class Units(NamedTuple):
     """The largest micro-batch in counted bytes, before any coefficient; the fit starts here."""
 
     pixels: float
-    """Frames of all clips of an optimizer step, which wait on the card."""
+    """Frames of all clips of an optimizer step, which wait on the GPU."""
     inputs: float
     """Visual features, the embedded sequence, the mask if any and, with checkpointing, every layer's input."""
     kept: float
@@ -382,27 +280,27 @@ class Units(NamedTuple):
     vision: float
 
 
-def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, compute: Compute) -> Units:
+def units(shape: ModelShape, sizes: Sequence[SampleSize], step: StepSetup, compute: Compute) -> Units:
     """Counted bytes of the worst micro-batch that shuffling can deal: the longest samples together."""
     s = compute.itemsize
-    batch = min(setting.batch_size, len(sizes))
+    batch = min(step.batch_size, len(sizes))
     longest = max(size.tokens for size in sizes)
     tokens = batch * longest
     visual = sum(sorted((size.visual for size in sizes), reverse=True)[:batch])
     answers = sum(sorted((size.answer for size in sizes), reverse=True)[:batch])
-    waiting = sum(sorted((size.patches for size in sizes), reverse=True)[: setting.clips_a_step])
+    waiting = sum(sorted((size.patches for size in sizes), reverse=True)[: step.clips_a_step])
     features = feature_bytes(visual, shape.deepstack, shape.hidden, s)
-    inputs = tokens * shape.hidden * s * (shape.layers if setting.checkpointing else 1)
-    layers = 1 if setting.checkpointing else shape.layers
+    inputs = tokens * shape.hidden * s * (shape.layers if step.checkpointing else 1)
+    layers = 1 if step.checkpointing else shape.layers
     # Yes or no a pair of an answer's token and any other, and what attention makes of it in each layer.
     mask = answers * longest * (1 + s * layers) if compute.masked else 0
     return Units(
         pixels=waiting * FRAME_BYTES,
         inputs=features + inputs + mask,
-        kept=layers * tokens * kept_bytes(shape, compute, fused=setting.fused),
+        kept=layers * tokens * kept_bytes(shape, compute, fused=step.fused),
         working=tokens * working_bytes(shape, compute),
-        buffers=buffer_bytes(shape, setting, compute),
-        logits=logits_bytes(shape, answers, compute, compiled=setting.compiled),
+        buffers=buffer_bytes(shape, step, compute),
+        logits=logits_bytes(shape, answers, compute, compiled=step.compiled),
         vision=visual * MERGE * MERGE * vision_bytes(shape, compute),
     )
 
@@ -410,56 +308,57 @@ def units(shape: ModelShape, sizes: Sequence[SampleSize], setting: Setting, comp
 def predict(
     shape: ModelShape,
     sizes: Sequence[SampleSize],
-    setting: Setting,
+    step: StepSetup,
     compute: Compute,
-    look: Look | None = None,
+    evaluation: EvalBatch | None = None,
 ) -> Prediction:
     """Peak memory of a fine-tuning run, with its terms.
 
     The height is while the vision tower is at work, or in the language model (everything kept, and the larger of
     the logits' chunk and a layer's backward pass), or while held-out reports are written.
     """
-    known = measured(compiled=setting.compiled)
+    known = measured(compiled=step.compiled)
     fitted = known.coefficients
-    counted = units(shape, sizes, setting, compute)
-    static = static_terms(shape, setting, compute)
+    counted = units(shape, sizes, step, compute)
+    static = static_terms(shape, step, compute)
     fixed = fitted.fixed_mib * 2**20
     always = sum(term.bytes for term in static) + counted.pixels + fixed
     working = fitted.working * counted.working + counted.buffers
     vision = fitted.vision * counted.vision
     language = counted.inputs + fitted.kept * counted.kept + max(working, counted.logits)
-    clips = min(setting.clips_a_step, len(sizes))
+    clips = min(step.clips_a_step, len(sizes))
     terms = [
         *static,
         Term("frames in waiting", counted.pixels, f"{_clips(clips)} of an optimizer step, 3 bytes a pixel"),
     ]
     if vision >= language:
-        terms.append(Term("vision tower at work", vision, f"{_clips(setting.batch_size)} at once"))
+        terms.append(Term("vision tower at work", vision, f"{_clips(step.batch_size)} at once"))
     else:
         terms.append(Term("kept for the backward pass", counted.inputs + fitted.kept * counted.kept, ""))
-        terms[-1] = terms[-1]._replace(how=_per_token(shape, sizes, setting, compute, fitted))
+        terms[-1] = terms[-1]._replace(how=_per_token(shape, sizes, step, compute, fitted))
         if working >= counted.logits:
             terms.append(Term("one layer's backward pass", working, "gradients and the weight written out"))
         else:
             terms.append(Term("logits", counted.logits, "answer tokens only, in chunks"))
     peak = step_moment = always + max(vision, language)
-    look_moment = 0.0
-    if look is not None:
-        written = look_bytes(shape, sizes, look, compute)
-        look_moment = sum(term.bytes for term in static) + fixed + written
-        if look_moment > peak:
-            peak = look_moment
-            how = f"keys and values of {look.reports}, {look.new_tokens:,} new tokens each (infer.batch_size)"
+    eval_moment = 0.0
+    if evaluation is not None:
+        written = eval_bytes(shape, sizes, evaluation, compute)
+        eval_moment = sum(term.bytes for term in static) + fixed + written
+        if eval_moment > peak:
+            peak = eval_moment
+            reports, new = evaluation
+            how = f"keys and values of {reports}, {new:,} new tokens each (infer.batch_size)"
             terms = [*static, Term("held-out reports", written, how)]
     terms.append(Term("libraries' workspaces", fixed, ""))
     return Prediction(
         terms=tuple(terms),
         vision_moment=always + vision,
         step_moment=step_moment,
-        look_moment=look_moment,
+        eval_moment=eval_moment,
         peak=peak,
         needed=peak * (1 + known.slack) + known.context_mib * 2**20,
-        measured=known.measured and compute.flash and not compute.masked and setting.fused,
+        measured=known.measured and compute.flash and not compute.masked and step.fused,
     )
 
 
@@ -468,27 +367,27 @@ def _clips(count: int) -> str:
 
 
 def bytes_a_token(
-    shape: ModelShape, setting: Setting, compute: Compute, fitted: Coefficients
+    shape: ModelShape, step: StepSetup, compute: Compute, fitted: Coefficients
 ) -> tuple[float, float]:
     """Kept bytes of one visual and of one text token: the a and b of ``a·visual_tokens + b·text_tokens``."""
     s = compute.itemsize
-    layers = 1 if setting.checkpointing else shape.layers
-    inputs = shape.hidden * s * (shape.layers if setting.checkpointing else 1)
-    text = inputs + layers * fitted.kept * kept_bytes(shape, compute, fused=setting.fused)
+    layers = 1 if step.checkpointing else shape.layers
+    inputs = shape.hidden * s * (shape.layers if step.checkpointing else 1)
+    text = inputs + layers * fitted.kept * kept_bytes(shape, compute, fused=step.fused)
     return text + feature_bytes(1, shape.deepstack, shape.hidden, s), text
 
 
 def _per_token(
     shape: ModelShape,
     sizes: Sequence[SampleSize],
-    setting: Setting,
+    step: StepSetup,
     compute: Compute,
     fitted: Coefficients,
 ) -> str:
-    batch = min(setting.batch_size, len(sizes))
+    batch = min(step.batch_size, len(sizes))
     visual = sum(sorted((size.visual for size in sizes), reverse=True)[:batch])
     others = batch * max(size.tokens for size in sizes) - visual
-    a, b = bytes_a_token(shape, setting, compute, fitted)
+    a, b = bytes_a_token(shape, step, compute, fitted)
     return f"{a / 2**10:,.0f} KiB x {visual:,} visual + {b / 2**10:,.0f} KiB x {others:,} text tokens"
 
 

@@ -1,4 +1,4 @@
-"""How long a fine-tuning run takes: floating-point operations, divided by what a card was measured to reach."""
+"""Time of a fine-tuning run: floating-point operations, divided by what a GPU was measured to reach."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from roadscribe.estimate.gpus import GPUS, Gpu
+from roadscribe.estimate.memory import MEASURED, StepSetup, read_measured
+from roadscribe.estimate.model_shape import ModelShape
+from roadscribe.estimate.workload import SampleSize
 from roadscribe.model.encode import MERGE
-from roadscribe.train.cards import CARDS, Card
-from roadscribe.train.memory import MEASURED, ModelShape, SampleSize, Setting, read_measured
 
 MEASURED_ON = "h200"
-"""The card from which others are reckoned."""
+"""The GPU from which others are estimated."""
 REWRITE_BYTES = 0.5625 + 3 * 2
 """Memory traffic of writing one 4-bit weight out in 16 bits: read with its scale, written, and copied beside the
 adapter's columns."""
 
 
 class Speed(NamedTuple):
-    """What a card reaches: TFLOP/s of language model and vision tower, and a layer's least time in a pass."""
+    """What a GPU reaches: TFLOP/s of language model and vision tower, and a layer's least time in a pass."""
 
     language_tflops: float
     vision_tflops: float
@@ -51,32 +53,32 @@ class Duration(NamedTuple):
     """`Speed.basis`."""
 
 
-def card_speed(card: Card, *, compiled: bool, eight: bool = False, path: Path = MEASURED) -> Speed | None:
-    """What a card reaches, measured or reckoned, with products in 8 bits or in 16; None where its data sheet is not
+def gpu_speed(gpu: Gpu, *, compiled: bool, fp8: bool = False, path: Path = MEASURED) -> Speed | None:
+    """What a GPU reaches, measured or reckoned, with products in 8 bits or in 16; None where its data sheet is not
     in the table."""
-    if card.peak_tflops is None or card.bandwidth_gbs is None:
+    if gpu.peak_tflops is None or gpu.bandwidth_gbs is None:
         return None
     measured = read_measured(path)["time"]
-    here = card.key in measured
-    values = measured[card.key if here else MEASURED_ON]["compiled" if compiled else "eager"]
+    here = gpu.key in measured
+    values = measured[gpu.key if here else MEASURED_ON]["compiled" if compiled else "eager"]
     if not here:
-        basis = f"estimated, not measured: from {CARDS[MEASURED_ON].name} by both cards' data sheets"
+        basis = f"estimated, not measured: from {GPUS[MEASURED_ON].name} by both cards' data sheets"
     elif values["whole_steps"]:
-        basis = f"measured on {card.name}"
+        basis = f"measured on {gpu.name}"
     else:
-        basis = f"estimated from parts measured on {card.name}"
+        basis = f"estimated from parts measured on {gpu.name}"
     language = values["language"]
-    if eight and "language_8_bits" in values:
+    if fp8 and "language_8_bits" in values:
         language = values["language_8_bits"]
-    elif eight:
+    elif fp8:
         basis += ", with products in 16 bits"
-    # A smaller card takes longer for what a layer costs at least, too: that is memory traffic for a good part.
-    longer = 1.0 if here else (CARDS[MEASURED_ON].peak_tflops or 0) / card.peak_tflops
+    # A smaller GPU takes longer for what a layer costs at least, too: that is memory traffic for a good part.
+    longer = 1.0 if here else (GPUS[MEASURED_ON].peak_tflops or 0) / gpu.peak_tflops
     return Speed(
-        language * card.peak_tflops,
-        values["vision"] * card.peak_tflops,
+        language * gpu.peak_tflops,
+        values["vision"] * gpu.peak_tflops,
         values["layer_ms"] / 1000 * longer,
-        card.bandwidth_gbs,
+        gpu.bandwidth_gbs,
         basis,
     )
 
@@ -121,7 +123,7 @@ def _patches_a_frame(size: SampleSize) -> float:
 def duration(
     shape: ModelShape,
     sizes: Sequence[SampleSize],
-    setting: Setting,
+    step: StepSetup,
     speed: Speed,
     passes: float,
     seed: int,
@@ -129,14 +131,14 @@ def duration(
 ) -> Duration:
     """Predicted time of ``passes`` over the dataset, without loading, saving and evaluating; in ``seen`` of them
     (all, if None) the vision tower is at work."""
-    batches = micro_batches(sizes, setting.batch_size, seed)
-    flops = [batch_flops(shape, batch, checkpointing=setting.checkpointing) for batch in batches]
+    batches = micro_batches(sizes, step.batch_size, seed)
+    flops = [batch_flops(shape, batch, checkpointing=step.checkpointing) for batch in batches]
     language_s = passes * sum(one.language for one in flops) / (speed.language_tflops * 1e12)
     vision_s = (
         (passes if seen is None else seen) * sum(one.vision for one in flops) / (speed.vision_tflops * 1e12)
     )
-    launch_s = passes * len(batches) * layer_passes(shape, setting) * speed.layer_s
-    rewrite_s = passes * len(batches) * rewritten(shape, setting) / (speed.bandwidth_gbs * 1e9)
+    launch_s = passes * len(batches) * layer_passes(shape, step) * speed.layer_s
+    rewrite_s = passes * len(batches) * rewritten(shape, step) / (speed.bandwidth_gbs * 1e9)
     seconds = language_s + vision_s + launch_s + rewrite_s
     return Duration(
         seconds=seconds,
@@ -149,13 +151,13 @@ def duration(
     )
 
 
-def rewritten(shape: ModelShape, setting: Setting) -> float:
+def rewritten(shape: ModelShape, step: StepSetup) -> float:
     """Bytes of memory traffic a micro-batch for 4-bit weights that are not kept dequantised."""
-    if not setting.quantized or setting.dense:
+    if not step.quantized or step.dense:
         return 0.0
-    return REWRITE_BYTES * shape.linear_parameters * (3 if setting.checkpointing else 2)
+    return REWRITE_BYTES * shape.linear_parameters * (3 if step.checkpointing else 2)
 
 
-def layer_passes(shape: ModelShape, setting: Setting) -> int:
+def layer_passes(shape: ModelShape, step: StepSetup) -> int:
     """How often a micro-batch goes through a layer: forward, backward, and once more with checkpointing."""
-    return shape.layers * (3 if setting.checkpointing else 2) + shape.vision_depth
+    return shape.layers * (3 if step.checkpointing else 2) + shape.vision_depth

@@ -15,38 +15,23 @@ import peft
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from training_rows import make_row, save_rows
 
 from roadscribe import cli
+from roadscribe.estimate.gpus import GPUS, Gpu, gpu_like
+from roadscribe.estimate.memory import Compute, StepSetup, eval_bytes, kept_bytes, nf4_bytes, predict
+from roadscribe.estimate.model_shape import ModelShape, shape_of
+from roadscribe.estimate.resolve import GIB, SPARE
+from roadscribe.estimate.step_time import batch_flops, duration, gpu_speed
+from roadscribe.estimate.train_setup import VisionCache, World
+from roadscribe.estimate.workload import EvalBatch, SampleSize, Workload, with_frames
 from roadscribe.infer.packed import PackedCache
 from roadscribe.model.load import load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.plan.plan_report import as_text, cannot_fit
+from roadscribe.plan.search import Case, Plan, candidate, decide, settings_of
 from roadscribe.recipe import Model, Recipe, load_recipe
-from roadscribe.train.cards import CARDS, Card, card_like
-from roadscribe.train.duration import batch_flops, card_speed, duration
 from roadscribe.train.fused import fuse
-from roadscribe.train.memory import (
-    Compute,
-    Look,
-    ModelShape,
-    SampleSize,
-    Setting,
-    kept_bytes,
-    look_bytes,
-    nf4_bytes,
-    predict,
-    shape_of,
-)
-from roadscribe.train.plan import (
-    GIB,
-    SPARE,
-    Plan,
-    candidate,
-    decide,
-    settings_of,
-)
-from roadscribe.train.plan_text import as_text, cannot_fit
-from roadscribe.train.work import Work, with_frames
+from training_rows import make_row, save_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 TEN_FRAMES = SampleSize(tokens=2940, visual=2200, answer=300, frames=10, width=640, height=352)
@@ -68,21 +53,22 @@ def shapes() -> dict[str, ModelShape]:
     return {size: shape_of(size_config(size), 32, LANGUAGE_LINEARS) for size in ("2b", "4b", "8b")}
 
 
-def work_of(shape: ModelShape, card: Card, count: int = 200) -> Work:
-    """`count` rows of ten 640x352 frames for a base of this shape."""
-    return Work(
-        shape=shape,
-        sizes=(TEN_FRAMES,) * count,
+def work_of(count: int = 200, size: SampleSize = TEN_FRAMES, evaluation: EvalBatch | None = None) -> Workload:
+    """`count` rows of ten 640x352 frames, each a clip of its own."""
+    return Workload(
+        (size,) * count,
         rows=count,
-        dtype="bfloat16" if card.bf16 else "float16",
-        quantized=True,
-        unfused=None,
-        branches=None,
+        clips=count,
+        row_tokens=count * size.tokens,
+        visual_tokens=count * size.visual,
+        evaluation=evaluation,
     )
 
 
-def plan_for(recipe: Recipe, shape: ModelShape, card: Card) -> Plan:
-    return decide(recipe, recipe.model.base, work_of(shape, card), card, "why")
+def plan_for(
+    recipe: Recipe, shape: ModelShape, gpu: Gpu, work: Workload | None = None, processes: int = 1
+) -> Plan:
+    return decide(recipe.model.base, Case(recipe, shape, work or work_of(), gpu, World(processes, processes)))
 
 
 # What is counted
@@ -91,6 +77,8 @@ def plan_for(recipe: Recipe, shape: ModelShape, card: Card) -> Plan:
 def test_published_sizes_have_their_parameters_and_the_2b_recipe_trains_34_865_152(shapes) -> None:
     assert shapes["2b"].base == 2_127_532_032
     assert shapes["2b"].visual == 406_957_056
+    # Per layer: query and output 2 x 2048 x 2048, key and value 2 x 1024 x 2048, three of 6144 x 2048.
+    assert shapes["2b"].linear_parameters == 28 * (2 * 2048 * 2048 + 2 * 1024 * 2048 + 3 * 6144 * 2048)
     assert {size: shape.adapter for size, shape in shapes.items()} == {
         "2b": 34_865_152,
         "4b": 66_060_288,
@@ -177,7 +165,7 @@ def test_a_layer_keeps_what_the_count_says_and_multiplies_what_it_says(dtype: st
 
 def test_the_terms_add_up_and_every_trade_goes_the_right_way(shapes) -> None:
     shape, sizes = shapes["2b"], [TEN_FRAMES] * 64
-    plain = Setting(2, 8, checkpointing=True, dense=False, compiled=False)
+    plain = StepSetup(2, 8, checkpointing=True, dense=False, compiled=False)
     found = predict(shape, sizes, plain, HALF)
     assert sum(term.bytes for term in found.terms) == pytest.approx(found.peak)
     assert found.needed > found.peak > found.vision_moment
@@ -193,11 +181,11 @@ def test_the_terms_add_up_and_every_trade_goes_the_right_way(shapes) -> None:
 
 def test_the_keys_and_values_of_a_look_take_the_bytes_of_the_engines_cache(tiny_folder: Path) -> None:
     config = load_base(Model(base=str(tiny_folder)), max_pixels=6144, device=torch.device("cpu")).model.config
-    sizes, look = [TEN_FRAMES._replace(tokens=356, answer=100)], Look(reports=3, new_tokens=256)
+    sizes, look = [TEN_FRAMES._replace(tokens=356, answer=100)], EvalBatch(reports=3, new_tokens=256)
     cache = PackedCache(config.text_config, 3, 0, torch.float32, torch.device("cpu"))
     cache.begin_prompt(256 + 256)
     held = cache.keys.nbytes + cache.values.nbytes
-    counted = look_bytes(shape_of(config, 8, LANGUAGE_LINEARS), sizes, look, Compute(4, flash=True))
+    counted = eval_bytes(shape_of(config, 8, LANGUAGE_LINEARS), sizes, look, Compute(4, flash=True))
     # Keys, values, and wider keys beside the old ones.
     assert counted == 1.5 * held
 
@@ -205,27 +193,29 @@ def test_the_keys_and_values_of_a_look_take_the_bytes_of_the_engines_cache(tiny_
 def test_many_reports_at_once_can_be_the_height_of_a_run_and_fewer_are_named(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml")
     few, many = (
-        decide(recipe, "base", work_of(shapes["2b"], CARDS["t4"])._replace(look=look), CARDS["t4"], "why")
-        for look in (Look(1, 1024), Look(64, 1024))
+        plan_for(recipe, shapes["2b"], GPUS["t4"], work_of(evaluation=evaluation))
+        for evaluation in (EvalBatch(1, 1024), EvalBatch(64, 1024))
     )
-    assert few.fits and few.asked.prediction.look_moment < few.asked.prediction.peak
+    assert few.fits and few.asked.prediction.eval_moment < few.asked.prediction.peak
     assert "writing 1 held-out reports" in as_text(few)
     found = many.asked.prediction
-    assert not many.fits and found.peak == found.look_moment
+    assert not many.fits and found.peak == found.eval_moment
     assert sum(term.bytes for term in found.terms) == pytest.approx(found.peak)
     (way,) = many.ways
     reports = int(way.overrides[-1].removeprefix("infer.batch_size="))
-    work = work_of(shapes["2b"], CARDS["t4"])
-    train = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml", list(way.overrides)).train
-    assert candidate(train, work._replace(look=Look(reports, 1024)), CARDS["t4"]).fits(CARDS["t4"])
-    assert not candidate(train, work._replace(look=Look(reports + 1, 1024)), CARDS["t4"]).fits(
-        CARDS["t4"], SPARE
-    )
+    changed = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml", list(way.overrides))
+
+    def writing(count: int) -> Any:
+        work = work_of(evaluation=EvalBatch(count, 1024))
+        return candidate(changed.train, Case(changed, shapes["2b"], work, GPUS["t4"]))
+
+    assert writing(reports).fits(GPUS["t4"])
+    assert not writing(reports + 1).fits(GPUS["t4"], SPARE)
 
 
 def test_a_prediction_counts_as_measured_only_for_what_was_fitted(shapes) -> None:
     def measured(compute: Compute = HALF, **changes: Any) -> bool:
-        setting = Setting(2, 8, checkpointing=True, dense=True, compiled=True)._replace(**changes)
+        setting = StepSetup(2, 8, checkpointing=True, dense=True, compiled=True)._replace(**changes)
         return predict(shapes["2b"], [TEN_FRAMES] * 16, setting, compute).measured
 
     assert measured()
@@ -236,38 +226,30 @@ def test_a_prediction_counts_as_measured_only_for_what_was_fitted(shapes) -> Non
 def test_features_kept_beside_a_run_are_counted_and_save_the_tower_all_but_one_pass(shapes) -> None:
     settings = {"train.gradient_checkpointing": "false", "train.batch_size": "8", "train.epochs": "3"}
     overrides = [f"{key}={value}" for key, value in settings.items()]
-    work = work_of(shapes["2b"], CARDS["h200"])
-    kept, computed = (
-        candidate(load_recipe(None, [*overrides, f"train.keep_features={asked}"]).train, work, CARDS["h200"])
-        for asked in ("auto", "false")
-    )
+
+    def on(gpu: Gpu, asked: str = "auto") -> Any:
+        recipe = load_recipe(None, [*overrides, f"train.keep_features={asked}"])
+        return candidate(recipe.train, Case(recipe, shapes["2b"], work_of(), gpu))
+
+    kept, computed = on(GPUS["h200"]), on(GPUS["h200"], "false")
     features = 200 * 2200 * 4 * 2048 * 2
     assert kept.prediction.peak - computed.prediction.peak == pytest.approx(features)
     assert ("visual features", features) in [(term.name, term.bytes) for term in kept.prediction.terms]
     assert kept.duration.vision_s == pytest.approx(computed.duration.vision_s / 3)
     assert kept.duration.language_s == computed.duration.language_s
-    assert kept.fits(CARDS["h200"], SPARE)
+    assert kept.fits(GPUS["h200"], SPARE)
     # A card with less room leaves them out, and still fits.
-    small = CARDS["h200"]._replace(memory_gib=80.0)
-    assert not candidate(kept.train, work, small).setting.features and kept.train.keep_features == "auto"
-    many = work_of(shapes["2b"], CARDS["t4"], 2000)
-    decisions = decide(load_recipe(None, overrides), "", many, CARDS["t4"], "").decisions
+    small = GPUS["h200"]._replace(memory_gib=80.0)
+    assert on(small).setup.vision_cache.value is VisionCache.OFF
+    assert not on(small).setup.step.features and on(small).train.keep_features == "auto"
+    decisions = plan_for(load_recipe(None, overrides), shapes["2b"], GPUS["t4"], work_of(2000)).decisions
     reason = next(one.reason for one in decisions if one.what == "visual features")
     assert "they would take 68,750 MiB" in reason and "machine's memory" in reason
 
 
 def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-2b.yaml")
-    one, two = (
-        decide(
-            recipe,
-            "base",
-            work_of(shapes["2b"], CARDS["h200"])._replace(processes=count),
-            CARDS["h200"],
-            "why",
-        )
-        for count in (1, 2)
-    )
+    one, two = (plan_for(recipe, shapes["2b"], GPUS["h200"], processes=count) for count in (1, 2))
     assert one.asked.duration is not None and two.asked.duration is not None
     assert two.asked.duration.seconds == pytest.approx(one.asked.duration.seconds / 2)
     exchanged = two.asked.prediction.step_moment - one.asked.prediction.step_moment
@@ -293,8 +275,8 @@ def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder:
 
 def test_the_t4_recipe_fits_a_t4_and_stays_under_ten_gib(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "t4-qwen3-vl-2b.yaml")
-    found = plan_for(recipe, shapes["2b"], CARDS["t4"])
-    assert found.fits and found.work.dtype == "float16"
+    found = plan_for(recipe, shapes["2b"], GPUS["t4"])
+    assert found.fits and found.asked.setup.dtype.value == "float16"
     assert found.asked.prediction.needed < 10 * GIB
 
 
@@ -311,18 +293,18 @@ def test_the_t4_recipe_fits_a_t4_and_stays_under_ten_gib(shapes) -> None:
 def test_recipes_fit_the_cards_that_they_name(shapes, name: str, size: str, card: str) -> None:
     # Long enough a run that the layers are compiled, as the recipes' own cost was measured.
     recipe = load_recipe(ROOT / "recipes" / f"{name}.yaml", ["train.epochs=5"])
-    assert plan_for(recipe, shapes[size], CARDS[card]).fits
+    assert plan_for(recipe, shapes[size], GPUS[card]).fits
 
 
 def test_8b_without_checkpointing_does_not_fit_a_t4_and_the_named_setting_does(shapes) -> None:
     recipe = ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml"
-    found = plan_for(load_recipe(recipe, ["train.gradient_checkpointing=false"]), shapes["8b"], CARDS["t4"])
+    found = plan_for(load_recipe(recipe, ["train.gradient_checkpointing=false"]), shapes["8b"], GPUS["t4"])
     assert not found.fits
     line = cannot_fit(found)
     assert "does not fit on T4" in line
     flags = shlex.split(line[line.index("--set") : line.rindex("(")])
     overrides = ["train.gradient_checkpointing=false", *(flag for flag in flags if flag != "--set")]
-    again = plan_for(load_recipe(recipe, overrides), shapes["8b"], CARDS["t4"])
+    again = plan_for(load_recipe(recipe, overrides), shapes["8b"], GPUS["t4"])
     assert again.fits
     train = again.asked.train
     assert train.batch_size * train.gradient_accumulation == 16
@@ -330,20 +312,20 @@ def test_8b_without_checkpointing_does_not_fit_a_t4_and_the_named_setting_does(s
 
 def test_where_no_setting_helps_fewer_or_smaller_frames_are_named_that_do(shapes) -> None:
     recipe = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml")
-    small = CARDS["t4"]._replace(memory_gib=12.4)
+    small = GPUS["t4"]._replace(memory_gib=12.4)
     found = plan_for(recipe, shapes["8b"], small)
     assert not found.fits and found.chosen is None
     named = [way.overrides[-1] for way in found.ways]
     assert [name.split("=")[0] for name in named] == ["footage.frames", "footage.max_pixels"]
     frames = int(named[0].split("=")[1])
-    work = work_of(shapes["8b"], small)._replace(sizes=(with_frames(TEN_FRAMES, frames),) * 200)
     overrides = [one for one in found.ways[0].overrides if one.startswith("train.")]
-    train = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml", overrides).train
-    assert candidate(train, work, small).fits(small)
+    changed = load_recipe(ROOT / "recipes" / "gpu-qwen3-vl-8b.yaml", overrides)
+    work = work_of(size=with_frames(TEN_FRAMES, frames))
+    assert candidate(changed.train, Case(changed, shapes["8b"], work, small)).fits(small)
 
 
 def test_a_card_smaller_than_the_weights_is_told_so(shapes) -> None:
-    found = plan_for(load_recipe(None), shapes["8b"], CARDS["t4"]._replace(memory_gib=6))
+    found = plan_for(load_recipe(None), shapes["8b"], GPUS["t4"]._replace(memory_gib=6))
     assert not found.ways and "smaller base or a larger card" in cannot_fit(found)
 
 
@@ -351,20 +333,20 @@ def test_a_proposal_keeps_the_effective_batch_fits_with_room_and_is_faster(shape
     recipe = load_recipe(None)
     clips = recipe.train.batch_size * recipe.train.gradient_accumulation
     assert all(one.batch_size * one.gradient_accumulation == clips for one in settings_of(recipe.train))
-    for card in CARDS.values():
-        found = plan_for(recipe, shapes["2b"], card)
-        assert found.chosen is not None and found.chosen.fits(card)
+    for gpu in GPUS.values():
+        found = plan_for(recipe, shapes["2b"], gpu)
+        assert found.chosen is not None and found.chosen.fits(gpu)
         assert found.chosen.duration.seconds <= found.asked.duration.seconds
         reasons = {one.what: one for one in found.decisions}
         assert {"dtype", "attention", "micro-batch", "checkpointing"} <= reasons.keys()
         assert all(one.reason for one in found.decisions)
-    roomy = plan_for(recipe, shapes["2b"], CARDS["h200"])
-    assert not roomy.chosen.setting.checkpointing
+    roomy = plan_for(recipe, shapes["2b"], GPUS["h200"])
+    assert not roomy.chosen.setup.checkpointing.value
 
 
 def test_time_grows_with_work_and_says_what_it_rests_on(shapes) -> None:
-    shape, setting = shapes["2b"], Setting(2, 8, True, True, False)
-    fast, slow = (card_speed(CARDS[key], compiled=False) for key in ("h200", "t4"))
+    shape, setting = shapes["2b"], StepSetup(2, 8, True, True, False)
+    fast, slow = (gpu_speed(GPUS[key], compiled=False) for key in ("h200", "t4"))
     assert "H200" in fast.basis and "not measured" in slow.basis
 
     def seconds(speed: Any = fast, rows: int = 64, **changes: Any) -> float:
@@ -373,15 +355,15 @@ def test_time_grows_with_work_and_says_what_it_rests_on(shapes) -> None:
     assert seconds(rows=128) == pytest.approx(2 * seconds())
     assert seconds(slow) > 5 * seconds()
     assert seconds(checkpointing=False) < seconds() < seconds(dense=False)
-    assert card_speed(card_like("Some Card", 24, (8, 6)), compiled=False) is None
+    assert gpu_speed(gpu_like("Some Card", 24, (8, 6)), compiled=False) is None
 
 
 def test_a_card_in_the_machine_is_known_by_its_name_and_memory() -> None:
-    assert card_like("NVIDIA A100-SXM4-80GB", 79.2, (8, 0)).key == "a100-80"
-    assert card_like("NVIDIA A100-PCIE-40GB", 39.5, (8, 0)).key == "a100"
-    assert card_like("Tesla T4", 14.7, (7, 5)) == CARDS["t4"]._replace(memory_gib=14.7)
-    assert card_like("NVIDIA L40S", 44.5, (8, 9)).peak_tflops is None
-    assert [card_like("another", 24, age).bf16 for age in ((7, 5), (8, 6))] == [False, True]
+    assert gpu_like("NVIDIA A100-SXM4-80GB", 79.2, (8, 0)).key == "a100-80"
+    assert gpu_like("NVIDIA A100-PCIE-40GB", 39.5, (8, 0)).key == "a100"
+    assert gpu_like("Tesla T4", 14.7, (7, 5)) == GPUS["t4"]._replace(memory_gib=14.7)
+    assert gpu_like("NVIDIA L40S", 44.5, (8, 9)).peak_tflops is None
+    assert [gpu_like("another", 24, age).bf16 for age in ((7, 5), (8, 6))] == [False, True]
 
 
 # The command
@@ -482,7 +464,7 @@ def test_a_run_in_8_bits_is_planned_shorter_and_as_large(command, recipe_file, e
         found.append(json.loads(out)["asked"])
     assert found[1]["peak_gib"] == found[0]["peak_gib"]
     assert not found[1]["dense_weights"] and found[0]["dense_weights"]
-    fast, slow = (card_speed(CARDS["h200"], compiled=True, eight=eight) for eight in (True, False))
+    fast, slow = (gpu_speed(GPUS["h200"], compiled=True, fp8=fp8) for fp8 in (True, False))
     assert fast and slow and fast.language_tflops > 1.1 * slow.language_tflops
     assert fast.vision_tflops == slow.vision_tflops
 
@@ -503,7 +485,7 @@ def test_plan_counts_answers_that_share_a_clip_once(command, recipe_file, tmp_pa
 def test_a_run_that_cannot_fit_ends_with_1_and_one_line(
     command, recipe_file, eight_rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(CARDS, "t4", CARDS["t4"]._replace(memory_gib=0.3))
+    monkeypatch.setitem(GPUS, "t4", GPUS["t4"]._replace(memory_gib=0.3))
     code, out, err = command("plan", "--recipe", recipe_file, "--data", eight_rows, "--card", "t4")
     assert code == 1 and "needed" in out
     lines = [line for line in err.splitlines() if line.startswith("roadscribe: ")]

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from roadscribe.estimate.gpus import Gpu
+from roadscribe.estimate.memory import Prediction, Term
+from roadscribe.estimate.resolve import GIB
+from roadscribe.estimate.step_time import Duration
+from roadscribe.estimate.train_setup import VisionCache
+from roadscribe.estimate.workload import EvalBatch
+from roadscribe.plan.search import Candidate, Plan, overrides_of
 from roadscribe.progress import clock
-from roadscribe.train.cards import Card
-from roadscribe.train.duration import Duration
-from roadscribe.train.features import CARD
-from roadscribe.train.memory import Look, Prediction, Term
-from roadscribe.train.plan import GIB, Candidate, Plan, overrides_of
 
 
 def as_json(found: Plan) -> dict[str, Any]:
     """A plan as plain JSON values; bytes become GiB."""
-    sizes = found.work.sizes
+    case = found.case
+    sizes = case.work.sizes
     return {
         "fits": found.fits,
         "base": found.base,
-        "card": {"name": found.card.name, "memory_gib": found.card.memory_gib},
-        "processes": found.work.processes,
-        "dtype": found.work.dtype,
-        "trained_parameters": found.work.shape.adapter,
-        "base_parameters": found.work.shape.base,
+        "card": {"name": case.gpu.name, "memory_gib": case.gpu.memory_gib},
+        "processes": case.world.processes,
+        "dtype": found.asked.setup.dtype.value,
+        "trained_parameters": case.model.adapter,
+        "base_parameters": case.model.base,
         "dataset": {
-            "rows": found.work.rows,
+            "rows": case.work.rows,
             "sequences": len(sizes),
             "tokens": [size.tokens for size in sizes],
             "visual_tokens": sum(size.visual for size in sizes),
@@ -45,10 +48,10 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
         "batch_size": one.train.batch_size,
         "gradient_accumulation": one.train.gradient_accumulation,
         "gradient_checkpointing": one.train.gradient_checkpointing,
-        "dense_weights": one.setting.dense and not one.setting.eight,
-        "products": one.products.value,
-        "compiled": one.setting.compiled,
-        "features_on_card": one.features.value == CARD,
+        "dense_weights": one.setup.dequantize_weights.value,
+        "products": f"{8 if one.setup.fp8_matmul.value else 16} bits",
+        "compiled": one.setup.compile_layers.value,
+        "features_on_card": one.setup.vision_cache.value is VisionCache.GPU,
         "terms_gib": {term.name: round(term.bytes / GIB, 4) for term in one.prediction.terms},
         "peak_gib": round(one.prediction.peak / GIB, 3),
         "needed_gib": round(one.prediction.needed / GIB, 3),
@@ -60,23 +63,23 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
 
 
 def _cards(found: Plan) -> str:
-    several = found.work.processes
-    return found.card.name if several == 1 else f"{several} x {found.card.name}, each"
+    several, name = found.case.world.processes, found.case.gpu.name
+    return name if several == 1 else f"{several} x {name}, each"
 
 
-def _look_lines(prediction: Prediction, look: Look | None) -> list[str]:
-    if look is None:
+def _evaluation_lines(prediction: Prediction, evaluation: EvalBatch | None) -> list[str]:
+    if evaluation is None:
         return []
-    if prediction.look_moment < prediction.peak:
-        took = f"writing {look.reports} held-out reports at once takes {prediction.look_moment / GIB:.2f} GiB"
-        return [f"    {took}, less than a step"]
+    if prediction.eval_moment < prediction.peak:
+        took = f"takes {prediction.eval_moment / GIB:.2f} GiB, less than a step"
+        return [f"    writing {evaluation.reports} held-out reports at once {took}"]
     return [f"    a training step alone takes {prediction.step_moment / GIB:.2f} GiB"]
 
 
 def as_text(found: Plan) -> str:
     """A plan for a reader."""
-    work, asked = found.work, found.asked
-    shape = work.shape
+    asked = found.asked
+    _, shape, work, gpu, world = found.case
     tokens = sorted(size.tokens for size in work.sizes)
     visual = sorted(size.visual for size in work.sizes)
     answer = sorted(size.answer for size in work.sizes)
@@ -90,12 +93,12 @@ def as_text(found: Plan) -> str:
         f"the recipe as it stands on {_cards(found)}: micro-batch {asked.train.batch_size} x "
         f"{asked.train.gradient_accumulation}, checkpointing "
         f"{'on' if asked.train.gradient_checkpointing else 'off'}",
-        *_memory_lines(asked.prediction, found.card),
-        *_look_lines(asked.prediction, work.look),
+        *_memory_lines(asked.prediction, gpu),
+        *_evaluation_lines(asked.prediction, work.evaluation),
         *([] if asked.prediction.measured else ["    counted from the code, not yet measured on a card"]),
-        *_time_lines(asked.duration, found.card, work.processes),
+        *_time_lines(asked.duration, gpu, world.processes),
         "",
-        f"for {found.card.name}:" if found.chosen is not None else f"least for {found.card.name}:",
+        f"for {gpu.name}:" if found.chosen is not None else f"least for {gpu.name}:",
     ]
     width = max(len(one.what) for one in found.decisions)
     lines += [f"  {one.what.ljust(width)}  {one.value} ({one.reason})" for one in found.decisions]
@@ -110,13 +113,13 @@ def as_text(found: Plan) -> str:
     return "\n".join([*lines, f"  {flags}   ({needed}{took})"])
 
 
-def _memory_lines(prediction: Prediction, card: Card) -> list[str]:
+def _memory_lines(prediction: Prediction, gpu: Gpu) -> list[str]:
     rest = prediction.needed - prediction.peak
     terms: list[Term] = [
         *prediction.terms,
         Term("peak allocated", prediction.peak, ""),
         Term("allocator and context", rest, ""),
-        Term("needed", prediction.needed, f"of {card.memory_gib:.1f} GiB"),
+        Term("needed", prediction.needed, f"of {gpu.memory_gib:.1f} GiB"),
     ]
     width = max(len(term.name) for term in terms)
     lines = []
@@ -127,9 +130,9 @@ def _memory_lines(prediction: Prediction, card: Card) -> list[str]:
     return lines
 
 
-def _time_lines(took: Duration | None, card: Card, processes: int) -> list[str]:
+def _time_lines(took: Duration | None, gpu: Gpu, processes: int) -> list[str]:
     if took is None:
-        return [f"  time: not predicted (no speed known for {card.name} in this type)"]
+        return [f"  time: not predicted (no speed known for {gpu.name} in this type)"]
     return [
         f"  time: {clock(took.seconds)}, {took.sequences_a_second * processes:.2f} clips/s: language model "
         f"{clock(took.language_s)}, vision tower {clock(took.vision_s)}, launching {clock(took.launch_s)}"
@@ -141,8 +144,8 @@ def _time_lines(took: Duration | None, card: Card, processes: int) -> list[str]:
 
 def cannot_fit(found: Plan) -> str:
     """One line on a run that does not fit, with the nearest setting that does."""
-    needed = found.asked.prediction.needed / GIB
-    line = f"does not fit on {found.card.name}: needs {needed:.1f} of {found.card.memory_gib:.1f} GiB"
+    needed, gpu = found.asked.prediction.needed / GIB, found.case.gpu
+    line = f"does not fit on {gpu.name}: needs {needed:.1f} of {gpu.memory_gib:.1f} GiB"
     if not found.ways:
         return f"{line}, and no smaller setting of this base fits; take a smaller base or a larger card"
     ways = [

@@ -10,6 +10,8 @@ import datasets
 import numpy as np
 from PIL import Image
 
+from roadscribe.recipe import Lora, Train
+
 PROMPT = "What do you see on this road, and how risky is it?"
 """Short, so that a step takes a fraction of a second."""
 
@@ -56,3 +58,20 @@ def save_rows(folder: Path, rows: list[dict[str, Any]]) -> Path:
     dataset = datasets.Dataset.from_list(rows, features=FEATURES)
     datasets.DatasetDict({"train": dataset}).save_to_disk(str(folder))
     return folder
+
+
+def setup_for(loaded: Any, rows: Any, train: Train, lora: Lora | None = None, gpu: Any = None) -> Any:
+    """How a run of these rows, each a clip of its own, computes on a GPU or a CPU; nothing is cached, no workers."""
+    from roadscribe.estimate.model_shape import shape_of
+    from roadscribe.estimate.resolve import resolve
+    from roadscribe.estimate.workload import SampleSize, Workload
+    from roadscribe.recipe import Model, Recipe
+
+    lora, count = lora or Lora(), len(rows)
+    dtype = str(loaded.dtype).removeprefix("torch.")
+    model = Model(quantization="nf4" if loaded.quantized else "none", dtype=dtype)  # type: ignore[arg-type]
+    train = train.model_copy(update={"keep_features": False, "workers": 0})
+    shape = shape_of(loaded.model.config, lora.r, lora.targets)
+    sizes = (SampleSize(300, 12, 50, 2, 96, 64),) * count
+    work = Workload(sizes, rows=count, clips=count, row_tokens=300 * count, visual_tokens=12 * count)
+    return resolve(Recipe(model=model, lora=lora, train=train), shape, work, gpu)
