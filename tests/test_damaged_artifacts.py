@@ -16,7 +16,7 @@ from in_process import Ran, roadscribe
 from roadscribe.artifacts import MANIFEST
 from roadscribe.errors import InputError
 
-EXAMPLES = 25
+EXAMPLES = 8
 """Per artifact and verb: the suite stays fast. Raise it after a change of what reads artifacts."""
 
 bounded = settings(

@@ -23,6 +23,7 @@ from roadscribe.progress import say
 MANIFEST = "artifact.json"
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+TOO_LARGE = (errno.EFBIG,)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -206,7 +207,7 @@ def _go_on(out: Path, manifest: dict[str, Any], recipe: dict[str, Any]) -> bool:
     # A run that was killed outright could not take its half-written files away.
     for leftover in out.rglob(".*.tmp"):
         leftover.unlink()
-    if not manifest.get("complete"):
+    if manifest.get("complete") is not True:
         return False
     left_out = left_out_of(out, manifest)
     say(f"{out}: already complete" + (f"; {left_out}" if left_out.number else ""))
@@ -282,19 +283,24 @@ def require_complete(folder: Path, kind: str, verb: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise InputError(f"{folder}: is of kind {found!r}, not {kind!r}; make one with `roadscribe {verb}`")
-    if not manifest.get("complete"):
+    if manifest.get("complete") is not True:
         raise InputError(f"{folder}: is unfinished; first run `roadscribe {verb} --resume` with its options")
     return manifest
 
 
 @contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one clear line (WorkError)."""
+    """Turn a full or read-only disk, or a file beyond a limit of its size, into one clear line (WorkError)."""
     try:
         yield
     except OSError as error:
         if error.errno in DISK_FULL:
             raise WorkError(f"{out}: the disk is full; free some space, then use --resume") from error
+        if error.errno in TOO_LARGE:
+            raise WorkError(
+                f"{out}: a file became larger than the file system or this shell's limit (`ulimit -f`) allows; raise "
+                "the limit or move the folder to another file system, then use --resume"
+            ) from error
         if error.errno in NOT_WRITABLE:
             raise WorkError(f"{out}: cannot write here ({error.strerror}); give another --out") from error
         raise

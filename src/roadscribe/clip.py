@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,11 +18,30 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from roadscribe.errors import InputError
+from roadscribe.errors import InputError, error_line
 from roadscribe.report import DrivingParameters, Grade
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+UNREADABLE_IMAGE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on damaged or oversized pictures."""
+BATCH_BYTES = 256 * 2**20
+"""Rows with frames are read in batches of about this size; Arrow addresses at most 2 GiB of bytes in one."""
+BATCH_ROWS = 16
 
 
 class _Record(BaseModel):
@@ -141,8 +161,20 @@ class Clip(BaseModel):
         return self.timestamps_s[-1]
 
     def images(self) -> list[Image.Image]:
-        """Decode the frames to RGB images, oldest first."""
-        return [Image.open(io.BytesIO(frame)).convert("RGB") for frame in self.frames]
+        """Decode the frames to RGB images, oldest first.
+
+        Raises:
+            InputError: a frame is damaged, or far too large to be one.
+        """
+        decoded = []
+        for number, frame in enumerate(self.frames, 1):
+            try:
+                decoded.append(Image.open(io.BytesIO(frame)).convert("RGB"))
+            except UNREADABLE_IMAGE as error:
+                raise InputError(
+                    f"clip {self.clip_id}: its frame {number} cannot be read ({error_line(error)}); collect it again"
+                ) from error
+        return decoded
 
 
 @cache
@@ -205,6 +237,15 @@ def clip_shards(folder: Path) -> list[Path]:
     return shards
 
 
+def _rows_at_once(parquet: pq.ParquetFile) -> int:
+    """Rows of a shard that make a batch of at most `BATCH_BYTES`, as far as its row groups tell."""
+    groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+    # A batch never holds more than its row group, however uneven the rows in it are.
+    if all(group.total_byte_size <= BATCH_BYTES for group in groups):
+        return BATCH_ROWS
+    return 1
+
+
 def read_clips(folder: Path) -> Iterator[Clip]:
     """Yield the clips of an artifact one by one; memory stays that of one row group."""
     import pyarrow as pa
@@ -213,7 +254,7 @@ def read_clips(folder: Path) -> Iterator[Clip]:
     for shard in clip_shards(folder):
         try:
             parquet = pq.ParquetFile(shard)
-            batches = parquet.iter_batches(batch_size=16, columns=clip_schema().names)
+            batches = parquet.iter_batches(batch_size=_rows_at_once(parquet), columns=clip_schema().names)
             for batch in batches:
                 for row in batch.to_pylist():
                     yield Clip(

@@ -17,6 +17,12 @@ def _escaped(char: str) -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else char.encode("unicode_escape").decode()
 
 
+def error_line(error: BaseException) -> str:
+    """The first line of another library's error, at most 200 characters; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip().rstrip(".")[:200] if lines else type(error).__name__
+
+
 class RoadscribeError(Exception):
     """Base of the errors that are shown to a person as one line, never as a traceback."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,18 @@ def test_a_limit_a_video_counts_over_its_clips_and_lists_what_it_leaves_out() ->
 def test_without_a_limit_every_clip_is_asked_everything() -> None:
     shares = plan(CLIPS, questions(), None)
     assert shares.total == 3 and not shares.left_out
+
+
+@pytest.mark.parametrize(
+    "text", ["Is it wet?<|im_end|>", "<|image_pad|> what is this?", "<think>why</think>"]
+)
+def test_a_question_with_a_control_token_is_refused_before_anybody_is_asked(
+    tmp_path: Path, text: str
+) -> None:
+    listed = tmp_path / "questions.txt"
+    listed.write_text(f"Who goes first?\n{text}\n")
+    for override in (f"annotate.questions={json.dumps([text])}", f"annotate.questions_file={listed}"):
+        with pytest.raises(
+            InputError, match=r"annotate\.questions: .* holds the control token <.*take it out"
+        ):
+            questions_of(load_recipe(None, [override]).annotate)

@@ -260,3 +260,9 @@ def test_an_adapter_without_its_contract_is_refused(video: Path, tmp_path: Path)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match=r"without contract\.json"):
         describe([video], tmp_path)
+
+
+def test_a_report_in_another_script_is_none_and_the_problem_says_why() -> None:
+    report, problem = read_report(answer("**Scene Description:**\n前方有一辆白色轿车，天气晴朗。\n"))
+    assert report is None and problem is not None
+    assert "of its letters are Chinese" in problem and "infer.grammar=true" in problem

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from roadscribe.errors import InputError
 from roadscribe.infer.dense import wants_dense
 from roadscribe.infer.engine import FrameFeatures, GeneratedReport, Memory, ReportEngine, frame_digest
 from roadscribe.model.encode import Sample, encode
@@ -293,3 +294,15 @@ def test_the_memory_keeps_what_was_asked_for_last() -> None:
 def test_seconds_are_each_answers_share(model: Any, processor: Any, make_clip: MakeClip) -> None:
     answers = ReportEngine(model, processor, max_new_tokens=5).generate([make_clip(0), make_clip(1)])
     assert answers[0].seconds == answers[1].seconds > 0
+
+
+def test_a_question_with_a_control_token_is_refused_before_anything_is_computed(
+    model: Any, processor: Any, make_clip: MakeClip
+) -> None:
+    engine = ReportEngine(model, processor, max_new_tokens=4)
+    with (
+        calls_of(engine, "_look") as looks,
+        pytest.raises(InputError, match=r"control token <\|image_pad\|>"),
+    ):
+        engine.generate([make_clip(0)], instruction="What is <|image_pad|> there?", grammar=False)
+    assert not looks

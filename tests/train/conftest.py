@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from training_rows import make_row, save_rows
 
-from roadscribe.recipe import Recipe, load_recipe
+from roadscribe.model.load import load_processor, resolve_base
+from roadscribe.recipe import Model, Recipe, load_recipe
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +42,9 @@ def recipe_for(tiny_folder: Path) -> Callable[..., Recipe]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_processor(tiny_folder: Path) -> Any:
+    """The processor of the untrained tiny base, for frames of up to 96x64 pixels."""
+    return load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)

@@ -22,9 +22,10 @@ from training_rows import make_row, save_rows
 from roadscribe.errors import InputError
 from roadscribe.model.adapter import WEIGHTS
 from roadscribe.recipe import Recipe
+from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.processes import environment_of_one
 from roadscribe.train.train import planned_steps, train
-from roadscribe.train.trainer import CHECKPOINTS, LOG
+from roadscribe.train.trainer import LOG
 
 STEPS = 6
 

@@ -31,6 +31,7 @@ from roadscribe.train.branches import (
     branch_mask,
     choose_branch_attention,
 )
+from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.data import clip_key, open_rows
 from roadscribe.train.fused import fuse
 from roadscribe.train.shared import (
@@ -42,7 +43,7 @@ from roadscribe.train.shared import (
     step_shape,
 )
 from roadscribe.train.train import train
-from roadscribe.train.trainer import CHECKPOINTS, LOG, Reporter, drop_padding_mask
+from roadscribe.train.trainer import LOG, Reporter, drop_padding_mask
 
 TOLERANCE = 1e-4
 """Relative, in float32; the claim is 1e-3."""

@@ -28,10 +28,11 @@ from roadscribe.model.contract import read_contract
 from roadscribe.recipe import Recipe
 from roadscribe.train import readback
 from roadscribe.train import train as stage
+from roadscribe.train.checkpoints import CHECKPOINTS, WHOLE, last_checkpoint
 from roadscribe.train.data import open_rows
 from roadscribe.train.readback import answer_logits, read_back
 from roadscribe.train.train import planned_steps, train
-from roadscribe.train.trainer import CHECKPOINTS, LOG, WHOLE, VisionTrainer, last_checkpoint
+from roadscribe.train.trainer import LOG, VisionTrainer
 
 
 def log_of(out: Path) -> list[dict[str, Any]]:

@@ -26,8 +26,9 @@ from roadscribe.recipe import Recipe
 from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, render
 from roadscribe.train import train as stage
 from roadscribe.train import watch
+from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.train import train
-from roadscribe.train.trainer import CHECKPOINTS, LOG
+from roadscribe.train.trainer import LOG
 from roadscribe.train.watch import (
     WATCH,
     HeldOutClip,

@@ -124,6 +124,12 @@ def annotate(
                 _ask_here(teacher, at_once, asks, book, advance)
         else:
             spent = _ask_endpoint(section, address, asks, book, out, shares)
+        open_questions = shares.total - book.count_settled(shares)
+        if open_questions:
+            raise WorkError(
+                f"{out}: {open_questions} of {shares.total} questions were not asked, although nothing failed; are the "
+                "clips still what they were? Go on with --resume"
+            )
         totals = book.totals()
         if shares.total and not totals["answers"]:
             raise WorkError(
@@ -230,7 +236,10 @@ def _ask_here(
 ) -> None:
     """Ask a teacher in this process, some questions at a time."""
     while some := list(islice(asks, at_once)):
-        for ask, answer in zip(some, teacher(some), strict=True):
+        answers = list(teacher(some))
+        if len(answers) != len(some):
+            raise WorkError(f"the teacher gave {len(answers)} answers to {len(some)} questions")
+        for ask, answer in zip(some, answers, strict=True):
             book.keep(ask, answer)
             advance()
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from roadscribe.clip import Clip, clip_shards
+from roadscribe.control_tokens import find_control_tokens
 from roadscribe.errors import InputError
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, own_version
 from roadscribe.recipe import Annotate
@@ -62,7 +63,8 @@ def questions_of(section: Annotate) -> tuple[Question, ...]:
     """The questions of a recipe, the report first.
 
     Raises:
-        InputError: none at all, an empty or endless one, one that stands twice, or a file that holds none.
+        InputError: none at all, an empty or endless one, one with control tokens, one that stands twice, or a file
+            that holds none.
     """
     texts = list(section.questions)
     if section.questions_file is not None:
@@ -75,6 +77,11 @@ def questions_of(section: Annotate) -> tuple[Question, ...]:
         if len(text) > MAX_QUESTION_CHARS:
             raise InputError(
                 f"annotate.questions: {shown!r} has {len(text)} characters; at most {MAX_QUESTION_CHARS} go"
+            )
+        if tokens := find_control_tokens(text):
+            raise InputError(
+                f"annotate.questions: {shown!r} holds the control token {tokens[0]}, which a model does not read as "
+                "text; take it out"
             )
         question = Question(own_version(text), text)
         if question in questions:

@@ -17,8 +17,9 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, Image, List, Value, disable_progress_bars
 
 from roadscribe.artifacts import read_json, write_json
-from roadscribe.clip import Clip
+from roadscribe.clip import BATCH_BYTES, BATCH_ROWS, Clip
 from roadscribe.curate.mend import Row
+from roadscribe.curate.saved import STATE, file_sha256
 from roadscribe.curate.split import SPLITS
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.report import render
@@ -39,7 +40,6 @@ FEATURES = Features(
 """``report`` and ``findings`` are JSON; a finding has rule, parameter, before, after, message, evidence.
 ``report`` is null where another question than the standard one was asked."""
 
-ROWS_A_BATCH = 16
 SHARD_BYTES = 500_000_000
 """A new file is begun beyond this size, as `datasets` does."""
 
@@ -82,6 +82,7 @@ class DatasetWriter:
         self._streams: dict[str, pa.RecordBatchStreamWriter] = {}
         self._shards: dict[str, list[Path]] = defaultdict(list)
         self._bytes: Counter[str] = Counter()
+        self._pending_bytes: Counter[str] = Counter()
         self._digests: dict[str, hashlib._Hash] = defaultdict(hashlib.sha256)
 
     def __enter__(self) -> DatasetWriter:
@@ -91,10 +92,14 @@ class DatasetWriter:
     def add(self, split: str, row: Row, drive_id: str, clip: Clip | None) -> None:
         """Add one row to a split."""
         fields = dataset_row(row, drive_id, clip)
+        size = sum(len(image["bytes"]) for image in fields["images"])
+        if self._pending[split] and self._pending_bytes[split] + size > BATCH_BYTES:
+            self._flush(split)
         self._pending[split].append(fields)
+        self._pending_bytes[split] += size
         said = f"{fields['prompt'][0]['content']}\0{fields['completion'][0]['content']}"
         self._digests[split].update(f"{row.clip_id}\0{said}\0".encode())
-        if len(self._pending[split]) >= ROWS_A_BATCH:
+        if len(self._pending[split]) >= BATCH_ROWS:
             self._flush(split)
 
     def _flush(self, split: str) -> None:
@@ -106,6 +111,7 @@ class DatasetWriter:
             self._shards[split].append(shard)
             self._streams[split] = pa.ipc.new_stream(str(shard), self._schema)
         batch = pa.RecordBatch.from_pylist(self._pending.pop(split), schema=self._schema)
+        self._pending_bytes[split] = 0
         self._bytes[split] += batch.nbytes
         self._streams[split].write_batch(batch)
 
@@ -130,7 +136,10 @@ class DatasetWriter:
             names = [f"data-{number:05d}-of-{len(shards):05d}.arrow" for number in range(len(shards))]
             for shard, name in zip(shards, names, strict=True):
                 shard.rename(out / split / name)
-            state = read_json(out / split / "state.json", "the state of a saved dataset")
-            state["_data_files"] = [{"filename": name} for name in names]
+            state = read_json(out / split / STATE, "the state of a saved dataset")
+            # `datasets` reads the name alone.
+            state["_data_files"] = [
+                {"filename": name, "sha256": file_sha256(out / split / name)} for name in names
+            ]
             state["_fingerprint"] = self._digests[split].hexdigest()[:16]
-            write_json(out / split / "state.json", state)
+            write_json(out / split / STATE, state)

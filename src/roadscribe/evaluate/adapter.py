@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from roadscribe.artifacts import require_complete
 from roadscribe.clip import read_clips
-from roadscribe.errors import InputError
+from roadscribe.errors import InputError, error_line
 from roadscribe.evaluate.evaluate import ReportsEngine, evaluate
 from roadscribe.evaluate.scorecard import Scorecard
 from roadscribe.recipe import Recipe
@@ -111,11 +111,20 @@ def train_parameters(dataset: Path) -> list[DrivingParameters]:
     Raises:
         InputError: not a dataset of `curate`, or one that holds no report.
     """
-    import datasets
+    from roadscribe.curate.saved import load_saved
 
     require_complete(dataset, "dataset", "curate")
-    rows = datasets.load_from_disk(str(dataset / "dataset"))["train"].select_columns("report")
-    reports = [row["report"] for row in rows if row["report"]]
+    splits = load_saved(dataset / "dataset", checksums=True)
+    if "train" not in splits or "report" not in splits["train"].column_names:
+        raise InputError(f"{dataset}: has no train split with reports; leave --train-dataset out")
+    reports = [row["report"] for row in splits["train"].select_columns("report") if row["report"]]
     if not reports:
         raise InputError(f"{dataset}: none of its rows holds a report to count; leave --train-dataset out")
-    return [DrivingParameters.model_validate(json.loads(report)["driving_parameters"]) for report in reports]
+    try:
+        return [
+            DrivingParameters.model_validate(json.loads(report)["driving_parameters"]) for report in reports
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{dataset}: one of its reports cannot be read ({error_line(error)}); curate again"
+        ) from error

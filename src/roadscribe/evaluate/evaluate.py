@@ -261,12 +261,27 @@ def _ask(
                         ],
                     )
                 record = log.records[key]
+                if not _is_record(record, [clips[index].clip_id for index in members]):
+                    raise InputError(f"{path}: its record {key!r} is damaged; evaluate anew with --overwrite")
                 seconds[run] += record["seconds"]
                 for index, kept in zip(members, record["answers"], strict=True):
                     clip = clips[index]
                     predictions[run].append(predict(run, drive_id=clip.drive_id, truth=_truth(clip), **kept))
                 advance(len(members), run.label)
     return predictions, seconds
+
+
+def _is_record(record: Mapping[str, Any], clip_ids: Sequence[str]) -> bool:
+    """Whether a log's record is what `_ask` writes about these clips."""
+    answers, kinds = record.get("answers"), {"clip_id": str, "text": str, "finished": bool, "tokens": int}
+    return (
+        isinstance(record.get("seconds"), int | float)
+        and isinstance(answers, list)
+        and all(isinstance(one, dict) and one.keys() == {*kinds, "seconds"} for one in answers)
+        and all(isinstance(one[name], kind) for one in answers for name, kind in kinds.items())
+        and all(isinstance(one["seconds"], int | float) for one in answers)
+        and [one["clip_id"] for one in answers] == list(clip_ids)
+    )
 
 
 def print_table(scorecard: Scorecard, console: Console | None = None) -> None:

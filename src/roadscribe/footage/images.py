@@ -94,6 +94,9 @@ def _picture(path: Path) -> Image.Image:
                     f"{path}: has {image.width}x{image.height} pixels, more than 8K; scale it down"
                 )
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (*NOT_AN_IMAGE, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{path}: has far more pixels than 8K ({why}); scale it down") from error
+    except NOT_AN_IMAGE as error:
         why = " ".join(str(error).split())
         raise InputError(f"{path}: cannot be read as an image ({why}); copy the file again") from error

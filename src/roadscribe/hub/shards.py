@@ -14,6 +14,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
+from roadscribe.curate.saved import load_saved
 from roadscribe.errors import InputError
 from roadscribe.hub.scrub import leaks
 from roadscribe.progress import progress
@@ -39,11 +40,7 @@ def write_shards(dataset: Path, out: Path, pattern: re.Pattern[str]) -> Shards:
     Raises:
         InputError: not a saved dataset; or a row holds what must not be published (see `scrub`).
     """
-    datasets.disable_progress_bars()
-    try:
-        splits = datasets.load_from_disk(str(dataset))
-    except Exception as error:  # datasets passes on whatever pyarrow, fsspec or json raise
-        raise InputError(f"{dataset}: not a saved dataset ({str(error).splitlines()[0]})") from error
+    splits = load_saved(dataset, checksums=True)
     files: list[Path] = []
     sizes = []
     out.mkdir(parents=True)
@@ -83,19 +80,22 @@ def check_rows(split: str, rows: datasets.Dataset, pattern: re.Pattern[str]) -> 
                     f"{split}, clip {row['clip_id']}: holds {leak.what} ({leak.shown}); "
                     "take it out of the raw answers and curate again"
                 )
-        images = table["images"].combine_chunks()
-        frames = images.flatten()
-        encoded = pc.struct_field(frames, "bytes")
-        if encoded.null_count:
-            raise InputError(f"{split}: rows point to image files instead of holding them; curate again")
-        marked = pc.find_substring(pc.binary_slice(encoded, 0, EXIF_WITHIN), pattern=EXIF)
-        place = pc.index(pc.greater_equal(marked, 0), pa.scalar(True)).as_py()
-        if place >= 0:
-            row_number = pc.list_parent_indices(images)[place].as_py()
-            raise InputError(
-                f"{split}, clip {table['clip_id'][row_number].as_py()}: a frame carries camera metadata (Exif), "
-                "which may tell where it was taken; collect the clips again"
-            )
+        first = 0
+        # Chunk by chunk: together they may be more than Arrow addresses in one.
+        for images in table["images"].chunks:
+            frames = images.flatten()
+            encoded = pc.struct_field(frames, "bytes")
+            if encoded.null_count:
+                raise InputError(f"{split}: rows point to image files instead of holding them; curate again")
+            marked = pc.find_substring(pc.binary_slice(encoded, 0, EXIF_WITHIN), pattern=EXIF)
+            place = pc.index(pc.greater_equal(marked, 0), pa.scalar(True)).as_py()
+            if place >= 0:
+                row_number = first + pc.list_parent_indices(images)[place].as_py()
+                raise InputError(
+                    f"{split}, clip {table['clip_id'][row_number].as_py()}: a frame carries camera metadata (Exif), "
+                    "which may tell where it was taken; collect the clips again"
+                )
+            first += len(images)
 
 
 def dataset_readme(path: Path, info: datasets.DatasetInfo, licence: str | None) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from roadscribe import tiny
+from roadscribe.answers.script import other_script
 from roadscribe.clip import Clip
 from roadscribe.errors import InputError
 from roadscribe.footage.collect import clip_from_source
@@ -128,6 +129,11 @@ def read_report(answer: GeneratedReport) -> tuple[dict[str, Any] | None, str | N
         cut = (
             "" if answer.finished else f"cut off after {answer.tokens} tokens (raise infer.max_new_tokens); "
         )
+        if foreign := other_script(answer.text):
+            return (
+                None,
+                f"{cut}no report: {foreign}; set infer.grammar=true, or take a model that writes English",
+            )
         recovered = parse_answer(answer.text).report()
         if recovered is None:
             return None, f"{cut}no whole report in the answer: {error}"

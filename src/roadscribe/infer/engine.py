@@ -25,6 +25,7 @@ from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
 from roadscribe.model.encode import Sample, encode_images, encode_text
+from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.prompts import INSTRUCTION, messages
 
 FRAMES_AT_ONCE = 16
@@ -152,7 +153,7 @@ class ReportEngine:
         self._model = model
         self._base = model.get_base_model() if isinstance(model, PeftModel) else model
         self._language = self._base.model.language_model
-        self._processor = processor
+        self.processor = processor
         self._adapter = adapter
         self._batch_size = batch_size
         self._max_new_tokens = max_new_tokens
@@ -169,7 +170,7 @@ class ReportEngine:
         """The base model under the same adapter, sharing what was computed of the frames."""
         return ReportEngine(
             self._model,
-            self._processor,
+            self.processor,
             batch_size=self._batch_size,
             max_new_tokens=self._max_new_tokens,
             adapter=False,
@@ -195,7 +196,13 @@ class ReportEngine:
             jump_forward: read forced text in one step. Without it the same tokens are read one by one, which
                 is slower and differs in nothing else.
             remember: use and keep prompts and answers of other calls; frames are shared in any case.
+
+        Raises:
+            InputError: the instruction holds a control token of the tokenizer.
         """
+        refuse_control_tokens(
+            instruction, f"the question {instruction[:60]!r}", control_spellings(self.processor)
+        )
         started = time.perf_counter()
         questions = []
         frames_of: dict[_Question, Sequence[Image.Image]] = {}
@@ -264,7 +271,7 @@ class ReportEngine:
     ) -> _Sequence:
         """Read one prompt into the cache and decide the first tokens of its answer."""
         prompt = Sample(frames, messages(len(frames), question.text))
-        text = encode_text(self._processor, [prompt])
+        text = encode_text(self.processor, [prompt])
         device = self._language.embed_tokens.weight.device
         ids = text["input_ids"].to(device)
         positions, _ = self._base.model.get_rope_index(
@@ -317,7 +324,7 @@ class ReportEngine:
 
     def _look(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
         device = self._language.embed_tokens.weight.device
-        pixels = encode_images(self._processor, frames).to(device)
+        pixels = encode_images(self.processor, frames).to(device)
         grids = torch.tensor([grid] * len(frames), device=device)
         output = self._base.model.get_image_features(pixels, grids, return_dict=True)
         levels = zip(output.pooler_output, *output.deepstack_features, strict=True)
@@ -405,12 +412,12 @@ class ReportEngine:
 
     def _new_state(self) -> ReportState:
         if self._grammar is None:
-            self._grammar = ReportGrammar(self._processor.tokenizer, self._vocab_size, self._stop)
+            self._grammar = ReportGrammar(self.processor.tokenizer, self._vocab_size, self._stop)
         return self._grammar.start()
 
     def _report(self, sequence: _Sequence) -> GeneratedReport:
         written = [token for token in sequence.tokens if token not in self._stop]
-        text = self._processor.tokenizer.decode(
+        text = self.processor.tokenizer.decode(
             written, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return GeneratedReport(

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from roadscribe.annotate.annotate import LocalTeacher
 from roadscribe.annotate.book import TeacherAnswer
-from roadscribe.annotate.questions import REPORT, Ask
+from roadscribe.annotate.questions import REPORT, Ask, questions_of
 from roadscribe.artifacts import require_complete
 from roadscribe.clip import read_clips
 from roadscribe.errors import InputError
 from roadscribe.infer.describe import open_model
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.contract import CONTRACT
+from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.progress import say
 from roadscribe.recipe import Recipe
 
@@ -34,12 +35,15 @@ def open_teacher(recipe: Recipe, clips: Path) -> tuple[LocalTeacher, int]:
         The teacher, and how many questions it takes at once.
 
     Raises:
-        InputError: no such model, or an adapter that takes other frames.
+        InputError: no such model, an adapter that takes other frames, or a question with one of its control tokens.
     """
     require_complete(clips, "clips", "collect")
     name = recipe.annotate.teacher
     infer = recipe.infer.model_copy(update={"max_new_tokens": recipe.annotate.max_tokens})
     ready = open_model(name, recipe.model_copy(update={"infer": infer}))
+    spellings = control_spellings(ready.engine.processor)
+    for question in questions_of(recipe.annotate):
+        refuse_control_tokens(question.text, f"annotate.questions: {question.text[:60]!r}", spellings)
     if ready.notice:
         say(ready.notice)
     first = next(iter(read_clips(clips)), None)

@@ -12,8 +12,8 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 
-from roadscribe.artifacts import require_complete, write_bytes, write_json
-from roadscribe.errors import InputError
+from roadscribe.artifacts import read_json, require_complete, write_bytes, write_json
+from roadscribe.errors import InputError, error_line
 from roadscribe.model.contract import (
     VisionContract,
     make_contract,
@@ -26,6 +26,8 @@ from roadscribe.recipe import Footage, Model
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+WEIGHTS_SHA256 = "weights_sha256"
+"""Key of a finished adapter's summary: `adapter_digest` when `train` finished it."""
 
 
 @dataclass
@@ -76,8 +78,15 @@ def load_adapter(
     Raises:
         InputError: unfinished, damaged, a key too many or too few, or another base than in training.
     """
-    require_complete(folder, "adapter", "train")
-    return read_adapter(folder, device=device, dtype=dtype, base=base)
+    manifest = require_complete(folder, "adapter", "train")
+    loaded = read_adapter(folder, device=device, dtype=dtype, base=base)
+    summary = manifest.get("summary")
+    recorded = summary.get(WEIGHTS_SHA256) if isinstance(summary, dict) else None
+    if recorded is not None and recorded != adapter_digest(folder):
+        raise InputError(
+            f"{folder / WEIGHTS}: is not what was trained (another SHA-256); copy the adapter again, or train again"
+        )
+    return loaded
 
 
 def read_adapter(
@@ -85,11 +94,13 @@ def read_adapter(
 ) -> LoadedAdapter:
     """`load_adapter` without asking whether the folder is complete: `train` reads back what it just wrote."""
     contract = read_contract(folder)
+    config = _read_config(folder)
     try:
-        config = peft.LoraConfig.from_pretrained(str(folder))
         state = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError, KeyError, safetensors.SafetensorError) as error:
-        raise InputError(f"{folder}: its adapter cannot be read ({str(error).splitlines()[0]})") from error
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{folder / WEIGHTS}: the adapter cannot be read ({error_line(error)}); copy it again, or train again"
+        ) from error
     wanted: dict[str, Any] = {
         "base": base or contract.base,
         "revision": contract.revision,
@@ -107,7 +118,12 @@ def read_adapter(
     config.inference_mode = False
     # The contract has already held this base against the one in training.
     config.base_model_name_or_path = None
-    model = peft.get_peft_model(loaded.model, config)
+    try:
+        model = peft.get_peft_model(loaded.model, config)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise InputError(f"{folder / CONFIG}: does not fit the model ({error_line(error)})") from error
     require_keys(folder / WEIGHTS, state, adapter_state(model))
     peft.set_peft_model_state_dict(model, state)
     model.requires_grad_(False)
@@ -115,6 +131,24 @@ def read_adapter(
     return LoadedAdapter(
         model, loaded.processor, loaded.dtype, loaded.device, loaded.quantized, loaded.base, contract=contract
     )
+
+
+def _read_config(folder: Path) -> Any:
+    path = folder / CONFIG
+    fields = read_json(path, "the configuration of a LoRA adapter")
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: holds a {type(fields).__name__}, not the configuration of a LoRA adapter")
+    rank, targets = fields.get("r"), fields.get("target_modules")
+    if not isinstance(rank, int) or not isinstance(targets, list) or not all(map(_is_text, targets)):
+        raise InputError(f"{path}: lacks the rank or the modules of a LoRA adapter; train again")
+    try:
+        return peft.LoraConfig.from_pretrained(str(folder))
+    except Exception as error:  # peft checks few types, so anything may be raised
+        raise InputError(f"{path}: not the configuration of a LoRA adapter ({error_line(error)})") from error
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def adapter_digest(folder: Path) -> str:

@@ -129,8 +129,10 @@ def read_contract(folder: Path) -> VisionContract:
         return VisionContract.model_validate(read_json(path, "the vision contract of an adapter"))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: not a vision contract (`{where}`: {first['msg'].lower()})") from error
+        where = f"`{'.'.join(map(str, first['loc']))}`: " if first["loc"] else ""
+        raise InputError(
+            f"{path}: not a vision contract ({where}{first['msg'].lower()}); copy the adapter again, or train again"
+        ) from error
 
 
 def require_same(contract: VisionContract, other: VisionContract) -> None:

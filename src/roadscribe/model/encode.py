@@ -6,11 +6,14 @@ Token counts come from image sizes alone, so a plan or a check never has to deco
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
+
+from roadscribe.errors import InputError
+from roadscribe.model.live_tokens import control_spellings, control_tokens_in
 
 PATCH = 16
 """Pixels along a side of one patch of Qwen3-VL's vision tower."""
@@ -22,6 +25,9 @@ MIN_PIXELS = SIDE * SIDE
 """The smallest frame, one visual token. Qwen's own bound of 256 x 256 would enlarge small frames."""
 IGNORED = -100
 """Label of a token that carries no loss."""
+
+ROLES = ("system", "user", "assistant", "tool")
+"""Roles of messages; templates write them out as they are."""
 
 Message = dict[str, Any]
 
@@ -75,15 +81,41 @@ def sample_tokens(
     """Exact tokens of one sample, from its words and its frames' sizes (width, height) in pixels.
 
     Raises:
-        ValueError: image parts and frames do not match in number.
+        ValueError: as `word_ids`.
+        InputError: as `word_ids`.
     """
-    question, answer = render(processor, prompt, completion, len(sizes))
+    question, answer = word_ids(processor, prompt, completion, len(sizes))
     max_pixels = processor.image_processor.size.longest_edge
     visual = sum(visual_tokens(width, height, max_pixels) for width, height in sizes)
     # Each image part is one placeholder token in the rendered words.
-    return (
-        len(_ids(processor, question)) - len(sizes) + visual + (len(_ids(processor, answer)) if answer else 0)
+    return len(question) - len(sizes) + visual + len(answer)
+
+
+def word_ids(
+    processor: Any, prompt: Sequence[Message], completion: Sequence[Message] | None, images: int
+) -> tuple[list[int], list[int]]:
+    """Token ids of question and answer ([] without one) as rendered; each frame is one placeholder in the question.
+
+    Raises:
+        InputError: a message's text holds a control token of the tokenizer.
+        ValueError: as `render`; or the template puts another number of frames into the question, or any into the
+            answer.
+    """
+    found = control_tokens_in([*prompt, *(completion or ())], control_spellings(processor))
+    if found:
+        raise InputError(
+            f"a message holds the control token {found[0]}, which a model does not read as text; take it out of "
+            "the question or the answer"
+        )
+    question, answer = (
+        processor.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        for text in render(processor, prompt, completion, images)
     )
+    visual = {processor.image_token_id, processor.video_token_id}
+    places = sum(token in visual for token in question)
+    if places != images or not visual.isdisjoint(answer):
+        raise ValueError(f"the chat template wrote {places} image places for {images} frames")
+    return question, answer
 
 
 def render(
@@ -92,9 +124,8 @@ def render(
     """The text that the model reads before its answer, and the text that it shall answer ("" without one).
 
     Raises:
-        ValueError: image parts and frames do not match in number, or the template writes the question
-        differently
-            once an answer follows it.
+        ValueError: a message or a part of one is of no known form, image parts and frames do not match in number,
+            or the template writes the question differently once an answer follows it.
     """
     turns = _conversation(prompt, images)
     question: str = processor.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -107,14 +138,17 @@ def render(
 
 
 def _conversation(messages: Sequence[Message], images: int) -> list[Message]:
-    """Messages whose content is a list of parts, with one image part a frame."""
-    turns = []
+    """Messages whose content is a list of parts, with one image part a frame; nothing else is handed on."""
+    turns: list[Message] = []
     for message in messages:
-        content = message["content"]
-        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        # Datasets give every part all keys, None where a part has no such key.
-        parts = [{key: value for key, value in part.items() if value is not None} for part in parts]
-        turns.append({"role": message["role"], "content": parts})
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise ValueError(f"a message's role is {role!r}; it must be one of {', '.join(ROLES)}")
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        elif not isinstance(content, Sequence):
+            raise ValueError(f"the content of a {role} message is neither a text nor a list of parts")
+        turns.append({"role": role, "content": [_part(part) for part in content]})
     places = sum(part["type"] == "image" for turn in turns for part in turn["content"])
     first = next((turn for turn in turns if turn["role"] == "user"), None)
     if places == 0 and images and first is not None:
@@ -125,8 +159,14 @@ def _conversation(messages: Sequence[Message], images: int) -> list[Message]:
     return turns
 
 
-def _ids(processor: Any, text: str) -> list[int]:
-    return processor.tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
+def _part(part: Any) -> dict[str, str]:
+    """A part with its type and its text alone: templates look at further keys, too."""
+    kind, text = (part.get("type"), part.get("text")) if isinstance(part, Mapping) else (None, None)
+    if kind == "image":
+        return {"type": "image"}
+    if kind == "text" and isinstance(text, str):
+        return {"type": "text", "text": text}
+    raise ValueError(f"a part of a message is of type {kind!r}; it must be an image or a text with its words")
 
 
 def encode_images(processor: Any, images: Sequence[Image.Image]) -> torch.Tensor:
@@ -143,20 +183,24 @@ def encode_text(processor: Any, samples: Sequence[Sample]) -> dict[str, torch.Te
     visual token) and, where the samples hold answers, ``labels`` (`IGNORED` outside the answer); and
     ``image_grid_thw`` (frames, 3), the frames' sizes in patches. Samples with answers are padded on the
     right, as training does; questions on the left, as generation needs it.
+
+    Raises:
+        InputError: as `word_ids`.
+        ValueError: as `word_ids`.
     """
     pad, image = processor.tokenizer.pad_token_id, processor.image_token_id
     max_pixels = processor.image_processor.size.longest_edge
     questions, answers, grids = [], [], []
     for sample in samples:
-        question, answer = render(processor, sample.prompt, sample.completion, len(sample.images))
+        question, answer = word_ids(processor, sample.prompt, sample.completion, len(sample.images))
         sizes = [processed_size(*frame.size, max_pixels) for frame in sample.images]
         grids += [(1, height // PATCH, width // PATCH) for width, height in sizes]
         counts = iter([width * height // (SIDE * SIDE) for width, height in sizes])
         ids: list[int] = []
-        for token in _ids(processor, question):
+        for token in question:
             ids += [image] * next(counts) if token == image else [token]
         questions.append(ids)
-        answers.append(_ids(processor, answer) if answer else [])
+        answers.append(answer)
     training = samples[0].completion is not None
     length = max(len(q) + len(a) for q, a in zip(questions, answers, strict=True))
     shape = (len(samples), length)
@@ -184,7 +228,9 @@ def encode(processor: Any, samples: Sequence[Sample]) -> dict[str, torch.Tensor]
     All samples hold an answer (training) or none does (generation).
 
     Raises:
-        ValueError: no samples, a mixture of the two, or image parts and frames that do not match in number.
+        InputError: a message's text holds a control token of the tokenizer.
+        ValueError: no samples, a mixture of the two, messages of no known form, or image parts and frames that do
+            not match in number.
     """
     if not samples or len({sample.completion is None for sample in samples}) != 1:
         raise ValueError("encode needs samples that all hold an answer, or samples that all hold none")

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from roadscribe.artifacts import require_complete
+from roadscribe.artifacts import MANIFEST, require_complete
+from roadscribe.errors import InputError
 from roadscribe.model.contract import CONTRACT, VisionContract, make_contract, read_contract, require_same
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.recipe import Footage, Model
@@ -51,6 +52,12 @@ def load_merged(folder: Path, *, device: torch.device | None = None, dtype: str 
     }
     here = make_contract(loaded, Footage(**frames), contract.prompt_version)
     require_same(contract, here.model_copy(update={"base": HERE}))
+    try:
+        merged_from = str(manifest["recipe"]["training"]["model"]["base"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / MANIFEST}: does not say which base it was merged from; export it again"
+        ) from error
     return LoadedMerged(
         loaded.model,
         loaded.processor,
@@ -59,5 +66,5 @@ def load_merged(folder: Path, *, device: torch.device | None = None, dtype: str 
         loaded.quantized,
         loaded.base,
         contract=contract,
-        merged_from=str(manifest["recipe"]["training"]["model"]["base"]),
+        merged_from=merged_from,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image
 from torch.nn.functional import pad
 
+from roadscribe.errors import RoadscribeError, WorkError, error_line
 from roadscribe.model.encode import IGNORED, encode_images, processed_size
 from roadscribe.train.branches import BRANCHES, PADDING, encode_branches
 from roadscribe.train.data import clip_key, open_image
@@ -44,6 +47,44 @@ class Placed(TypedDict):
     """(tokens of all answers): the tokens to predict."""
 
 
+class BatchError(WorkError):
+    """A batch cannot be made of some rows."""
+
+    def __init__(self, message: str) -> None:
+        """``message``: one line, or what torch hands on from a worker: its whole traceback, which ends in that line."""
+        super().__init__(message.rstrip().splitlines()[-1].removeprefix(f"{__name__}.BatchError: "))
+
+
+@contextlib.contextmanager
+def batch_errors() -> Iterator[None]:
+    """Turn what stops rows on their way from disk to the trainer into one line.
+
+    Raises:
+        WorkError: naming the reason.
+    """
+    try:
+        yield
+    except RoadscribeError:
+        raise
+    except (OSError, EOFError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        raise WorkError(f"the next rows of the dataset cannot be read ({_reason(error)})") from error
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkError(
+            f"a process that prepares batches failed ({_reason(error)}); free some memory or lower train.workers, "
+            "then use --resume"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """An error's line; of a worker's traceback that is the last."""
+    lines = str(error).strip().splitlines()
+    if lines and lines[0].startswith("Caught "):
+        return lines[-1].strip()
+    return f"{type(error).__name__}: {error_line(error)}"
+
+
 class Collator:
     """Makes a batch of dataset rows, or of items that hold all rows of a clip (`shared.item_rows`).
 
@@ -58,7 +99,23 @@ class Collator:
         self.on_card = on_card
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """`encode_branches`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed."""
+        """`encode_branches`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed.
+
+        Raises:
+            BatchError: whatever went wrong, with the clips; the trainer would take a StopIteration for the end of
+                the data.
+        """
+        try:
+            return self._batch(rows)
+        except Exception as error:
+            clips = ", ".join(str(row.get("clip_id")) for row in rows)
+            why = str(error) if isinstance(error, RoadscribeError) else error_line(error)
+            raise BatchError(
+                f"no batch can be made of clips {clips} ({type(error).__name__}: {why}); look at these rows of the "
+                "dataset"
+            ) from error
+
+    def _batch(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         clips = [item_samples(row, [open_image(image) for image in row["images"]]) for row in rows]
         batch: dict[str, Any] = encode_branches(self.processor, clips)
         places: list[ClipPlace] = []

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from PIL import Image, UnidentifiedImageError
+import pyarrow as pa
+from PIL import Image
 
 from roadscribe.artifacts import MANIFEST, require_complete
-from roadscribe.errors import InputError
-from roadscribe.model.encode import sample_tokens
+from roadscribe.clip import UNREADABLE_IMAGE
+from roadscribe.curate.saved import load_saved
+from roadscribe.errors import InputError, error_line
+from roadscribe.model.encode import sample_tokens, visual_tokens
+from roadscribe.model.live_tokens import control_spellings, control_tokens_in
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
 from roadscribe.recipe import Footage
 
@@ -44,28 +48,26 @@ class DatasetFacts:
     """Of everything training reads."""
 
 
-def open_rows(folder: Path, split: str = "train", also: Sequence[str] = ()) -> datasets.Dataset:
+def open_rows(
+    folder: Path, split: str = "train", also: Sequence[str] = (), *, checksums: bool = False
+) -> datasets.Dataset:
     """The rows of one split of a dataset, images as stored (not decoded).
 
     Args:
         folder: what `curate` wrote, or a folder saved by `DatasetDict.save_to_disk`.
         split: whose rows; a folder without splits is all "train".
         also: columns beyond `COLUMNS`.
+        checksums: compare every file with its checksum, which reads all of them once.
 
     Raises:
-        InputError: nothing there, unfinished, no such split, or a column is missing.
+        InputError: nothing there, unfinished, damaged, no such split, or a column is missing or holds something else.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; make a dataset with `roadscribe curate`")
     if (folder / MANIFEST).exists():
         require_complete(folder, "dataset", "curate")
-    datasets.disable_progress_bars()
     place = folder / "dataset" if (folder / "dataset").is_dir() else folder
-    try:
-        found = datasets.load_from_disk(str(place))
-    except Exception as error:  # datasets passes on whatever pyarrow, fsspec or json raise
-        raise InputError(f"{place}: not a saved dataset ({str(error).splitlines()[0]})") from error
-    splits = found if isinstance(found, datasets.DatasetDict) else {"train": found}
+    splits = load_saved(place, checksums=checksums)
     if split not in splits:
         raise InputError(f"{place}: has no {split} split (only {', '.join(splits) or 'none'})")
     found = splits[split]
@@ -76,7 +78,13 @@ def open_rows(folder: Path, split: str = "train", also: Sequence[str] = ()) -> d
     if len(found) == 0:
         raise InputError(f"{place}: its {split} split is empty")
     rows = found.select_columns(columns)
-    return rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
+    try:
+        return rows.cast_column("images", datasets.List(datasets.Image(decode=False)))
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{place}: its column 'images' holds no lists of images ({error_line(error)}); make the dataset with "
+            "`roadscribe curate`"
+        ) from error
 
 
 def open_image(stored: dict[str, Any]) -> Image.Image:
@@ -96,25 +104,23 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
     """Count the tokens of every row exactly and hold every row against the recipe.
 
     Raises:
-        InputError: listing rows that are too long, hold another number of frames or frames beyond the pixel
-            budget, have no answer, or images that cannot be read. Nothing is cut or left out.
+        InputError: listing rows that are too long or hold control tokens of the tokenizer in their words; or naming
+            the first that holds another number of frames or frames beyond the pixel budget, has no answer, or
+            images or messages that cannot be read. Nothing is cut or left out.
     """
-    from roadscribe.model.encode import visual_tokens
-
+    spellings = control_spellings(processor)
     tokens: list[int] = []
     keys: list[str] = []
     clips: dict[str, int] = {}
     too_long: list[str] = []
+    words_too_long = False
+    controlled: list[str] = []
     custom: set[str] = set()
     asks_standard = False
     digest = hashlib.sha256()
     for index, row in enumerate(rows):
         where = f"row {index} (clip {row['clip_id']})"
-        try:
-            sizes = [open_image(image).size for image in row["images"]]
-            key = clip_key(row["images"])
-        except (OSError, UnidentifiedImageError) as error:
-            raise InputError(f"{where}: an image cannot be read ({error})") from error
+        sizes, key = _frames(row["images"], where)
         if not sizes:
             raise InputError(
                 f"{where}: holds 0 frames, nothing to look at; its answers were curated without clips, so collect "
@@ -131,14 +137,30 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
                     f"{where}: a frame of {width}x{height} pixels is larger than footage.max_pixels="
                     f"{footage.max_pixels}; use the recipe that the clips were collected with"
                 )
+        for name in ("prompt", "completion"):
+            if not _are_messages(row[name]):
+                raise InputError(
+                    f"{where}: its {name} is no list of chat messages with role and content; make the dataset with "
+                    "`roadscribe curate`"
+                )
         if not any(turn["content"] for turn in row["completion"]):
             raise InputError(f"{where}: has no answer to learn from")
+        live = [
+            f"{' and '.join(found)} in its {name}"
+            for name, part in (("question", "prompt"), ("answer", "completion"))
+            if (found := control_tokens_in(row[part], spellings))
+        ]
+        if live:
+            controlled.append(f"{where}: {', '.join(live)}")
+            continue
         try:
             count = sample_tokens(processor, row["prompt"], row["completion"], sizes)
-        except ValueError as error:
+        except (ValueError, InputError) as error:
             raise InputError(f"{where}: {error}") from error
         if count > max_length:
-            too_long.append(f"{where}: {count} tokens")
+            visual = sum(visual_tokens(*size) for size in sizes)
+            words_too_long = words_too_long or count - visual > max_length // 2
+            too_long.append(f"{where}: {count} tokens, {visual} of them of its frames")
         tokens.append(count)
         keys.append(key)
         clips[key] = sum(visual_tokens(*size) for size in sizes)
@@ -150,17 +172,49 @@ def check_rows(rows: datasets.Dataset, processor: Any, footage: Footage, max_len
         digest.update(
             f"{row['clip_id']}\0{prompt}\0{json.dumps(row['completion'], sort_keys=True)}\0{key}\0".encode()
         )
+    if controlled:
+        more = f" and {len(controlled) - LISTED} more rows" if len(controlled) > LISTED else ""
+        raise InputError(
+            f"control tokens of the model in text: {'; '.join(controlled[:LISTED])}{more}; a model does not read them "
+            "as text, so take them out, or make the dataset again with `roadscribe curate`"
+        )
     if too_long:
         more = f" and {len(too_long) - LISTED} more rows" if len(too_long) > LISTED else ""
+        remedy = "collect fewer or smaller frames (footage.frames, footage.max_pixels)"
+        if words_too_long:
+            remedy = (
+                "shorten question and answer (a text in a script that the tokenizer knows little takes most)"
+            )
         raise InputError(
             f"longer than train.max_length={max_length}: {'; '.join(too_long[:LISTED])}{more}; "
-            "raise train.max_length, or collect fewer or smaller frames (footage.frames, footage.max_pixels)"
+            f"raise train.max_length, or {remedy}"
         )
     version = PROMPT_VERSION
     if not asks_standard:
         version = "own-" + hashlib.sha256("\n".join(sorted(custom)).encode()).hexdigest()[:12]
     return DatasetFacts(
         tuple(tokens), len(clips), tuple(keys), sum(clips.values()), version, digest.hexdigest()
+    )
+
+
+def _frames(images: Sequence[dict[str, Any]], where: str) -> tuple[list[tuple[int, int]], str]:
+    """Width and height of a row's images, from their headers, and the row's `clip_key`."""
+    try:
+        return [open_image(image).size for image in images], clip_key(images)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{where}: an image is far too large to be a frame ({error_line(error)}); collect the clips again, or "
+            "scale it down"
+        ) from error
+    except UNREADABLE_IMAGE as error:
+        raise InputError(
+            f"{where}: an image cannot be read ({error_line(error)}); make the dataset again"
+        ) from error
+
+
+def _are_messages(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(turn, dict) and isinstance(turn.get("content"), str | list) for turn in value
     )
 
 

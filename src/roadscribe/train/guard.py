@@ -18,11 +18,9 @@ from transformers import TrainerCallback
 
 from roadscribe.artifacts import read_json
 from roadscribe.errors import WorkError
+from roadscribe.train.checkpoints import WHOLE
 from roadscribe.train.features import ClipPlace
 
-WHOLE = "whole"
-"""A file that is written into a checkpoint last: without it a checkpoint was cut off and does not count. It
-holds, as JSON, what the trainer itself does not keep."""
 SKIPPED_IN_A_ROW = 20
 """fp16's loss scale starts at 65,536 and halves with each skipped step: after 16 it has fallen to 1, and what
 still overflows then is no matter of scale."""

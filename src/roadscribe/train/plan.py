@@ -107,7 +107,7 @@ def plan(recipe: Recipe, dataset_folder: Path, card: Card, processes: int = 1) -
     Raises:
         InputError: the base, the dataset or an option is wrong, or a row breaks the recipe's limits.
     """
-    rows = open_rows(dataset_folder)
+    rows = open_rows(dataset_folder, checksums=True)
     base = resolve_base(recipe.model)
     check_config(base)
     dtype = choose_dtype(recipe.model.dtype, "cuda", card.name, card.bf16)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from roadscribe.errors import RoadscribeError, WorkError
 from roadscribe.model.adapter import WEIGHTS, adapter_state, read_adapter
@@ -86,7 +86,13 @@ def read_back(
     else:
         with tempfile.TemporaryDirectory(prefix="roadscribe-") as temporary:
             logits = Path(temporary) / "logits.safetensors"
-            save_file({"logits": in_memory.contiguous()}, logits)
+            try:
+                logits.write_bytes(save({"logits": in_memory.contiguous()}))
+            except OSError as error:
+                raise WorkError(
+                    f"{temporary}: cannot be written ({error.strerror}); free some space there, name another folder in "
+                    "TMPDIR, or set train.read_back=same, then go on with --resume"
+                ) from error
             difference = _in_a_process(folder, dataset, logits, name, device)
     if not difference <= LOGIT_TOLERANCE[dtype]:
         raise WorkError(

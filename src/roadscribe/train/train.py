@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 
 from roadscribe.artifacts import MANIFEST, disk_errors, finish, open_output, read_json, write_json
-from roadscribe.errors import InputError
-from roadscribe.model.adapter import WEIGHTS, adapter_state, save_adapter
+from roadscribe.errors import InputError, WorkError
+from roadscribe.model.adapter import WEIGHTS, WEIGHTS_SHA256, adapter_digest, adapter_state, save_adapter
 from roadscribe.model.contract import make_contract
 from roadscribe.model.load import (
     LoadedBase,
@@ -33,6 +33,7 @@ from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
 from roadscribe.train.boards import TensorBoard, require_boards
 from roadscribe.train.branches import branch_attention
+from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
 from roadscribe.train.data import DatasetFacts, check_rows, open_rows
 from roadscribe.train.fused import unfused
 from roadscribe.train.guard import SkippedSteps, assert_float16
@@ -43,13 +44,11 @@ from roadscribe.train.sharded import assert_sharded, check_sharded, codes, whole
 from roadscribe.train.shared import rows_a_step, share_prefixes
 from roadscribe.train.speed import choose_products
 from roadscribe.train.trainer import (
-    CHECKPOINTS,
     LOG,
     TENSORBOARD,
     Reporter,
     VisionTrainer,
     build_trainer,
-    last_checkpoint,
     memory_errors,
     peak_memory_gib,
 )
@@ -58,7 +57,6 @@ from roadscribe.train.watch import (
     HeldOut,
     Look,
     Watcher,
-    best_weights,
     choose_adapter,
     describe_look,
     open_held_out,
@@ -132,7 +130,7 @@ def _open(
     if here.sharded:
         check_sharded(recipe.train)
     _check_device(recipe)
-    rows = open_rows(dataset)
+    rows = open_rows(dataset, checksums=True)
     processor = load_processor(resolve_base(recipe.model), recipe.footage.max_pixels)
     facts = check_rows(rows, processor, recipe.footage, recipe.train.max_length)
     tokens = sorted(facts.tokens)
@@ -153,7 +151,7 @@ def _open(
         made_from["sharded"] = True
     if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
         return None
-    return _Begun(facts, held_out, last_checkpoint(out / CHECKPOINTS) if resume else None)
+    return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None)
 
 
 def _check_processes(out: Path, here: Processes) -> None:
@@ -256,6 +254,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         "samples_per_s": run.samples_per_s,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "read_back_logit_difference": difference,
+        WEIGHTS_SHA256: adapter_digest(out),
     }
 
 
@@ -345,6 +344,11 @@ def _run(
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = max(before, trainer.state.global_step)
+    if done != total:
+        raise WorkError(
+            f"{out}: training ended at step {done} of {total}, and nothing said why; the adapter does not count as "
+            "complete. Run the same command with --resume; if it ends there again, look at the rows of that step"
+        )
     spent = time.monotonic() - begun - (watcher.seconds if watcher else 0.0)
     return Run(
         steps=done,

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,16 +23,16 @@ from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
 from roadscribe.recipe import Lora, Train
-from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
+from roadscribe.train.batches import CLIPS, PLACED, Collator, batch_errors, pixels_of
 from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.checkpoints import close_checkpoint, write_errors
 from roadscribe.train.features import KeptFeatures, visual_features
-from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
+from roadscribe.train.guard import FiniteGuard, SkippedSteps
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
 from roadscribe.train.shared import are_items, sequences_seen
 from roadscribe.train.speed import answer_only_head, fastest_attention, speed_up
 
-CHECKPOINTS = "checkpoints"
 LOG = "train_log.jsonl"
 TENSORBOARD = "tensorboard"
 
@@ -75,6 +74,20 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
             loss = super().training_step(model, inputs, num_items_in_batch)
         self.guard.check(self.state.global_step + 1)
         return loss
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of one optimizer step.
+
+        Raises:
+            WorkError: one cannot be made; names the clips, where they are known.
+        """
+        with batch_errors():
+            return super().get_batch_samples(*args, **kwargs)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with write_errors(folder):
+            super()._save_checkpoint(*args, **kwargs)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As `transformers.Trainer.train`; the workers are gone when it returns.
@@ -285,25 +298,28 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         if not self.here.first:
             return
         counts = {} if self.skipped is None else {"skipped_steps": self.skipped.total}
-        write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE, json.dumps(counts))
+        close_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", **counts)
 
 
 def trim_log(log: Path, step: int) -> None:
-    """Keep the lines up to a step: what came after it will be done again."""
-    if log.exists():
-        lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        write_text(log, "".join(line for line in lines if json.loads(line)["step"] <= step))
+    """Keep the lines up to a step: what came after it will be done again.
 
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; those that were cut off are deleted."""
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / WHOLE).exists():
-            whole.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    A line that is no record of a step is left out, and stderr says so.
+    """
+    if not log.exists():
+        return
+    kept: list[str] = []
+    for number, line in enumerate(log.read_bytes().splitlines(keepends=True), 1):
+        # A last line without an end was cut off with the run.
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            text = line.decode("utf-8")
+            if int(json.loads(text)["step"]) <= step:
+                kept.append(text)
+        except (ValueError, KeyError, TypeError):
+            say(f"{log}:{number}: is damaged and left out")
+    write_text(log, "".join(kept))
 
 
 def peak_memory_gib() -> float:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import peft
+import safetensors
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from transformers import TrainerCallback
 
 from roadscribe.artifacts import write_bytes
-from roadscribe.errors import InputError, WorkError
+from roadscribe.errors import InputError, WorkError, error_line
 from roadscribe.evaluate.predictions import stated_values
 from roadscribe.evaluate.scores import Values, correct_flags
 from roadscribe.infer.engine import FrameFeatures, GeneratedReport, Memory, ReportEngine
@@ -31,8 +32,9 @@ from roadscribe.model.adapter import adapter_state
 from roadscribe.progress import clock, say
 from roadscribe.recipe import Infer, Recipe, Train
 from roadscribe.report import PARAMETERS, DrivingParameters, holds_schema
+from roadscribe.train.checkpoints import CHECKPOINTS, all_best_weights, all_checkpoints, best_weights
 from roadscribe.train.data import check_rows, clip_key, is_standard, open_image, open_rows
-from roadscribe.train.trainer import CHECKPOINTS, trim_log
+from roadscribe.train.trainer import trim_log
 
 WATCH = "watch.jsonl"
 """One line a look: `Look` as JSON."""
@@ -196,22 +198,24 @@ def _worth(look: Look, by: BestBy) -> tuple[float, ...]:
 
 
 def read_looks(path: Path) -> list[Look]:
-    """The looks that a run has taken so far."""
+    """The looks that a run has taken so far.
+
+    Raises:
+        InputError: a line is no look.
+    """
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Look(**{**line, "sample": Sample(**line["sample"])}) for line in lines]
-
-
-def best_weights(out: Path, step: int) -> Path:
-    """Where, while a run lasts, the adapter of a step lies that was the best so far."""
-    return out / CHECKPOINTS / f"best-{step}.safetensors"
-
-
-def all_best_weights(out: Path) -> dict[int, Path]:
-    """Those that are there, by step."""
-    found = (out / CHECKPOINTS).glob("best-*.safetensors")
-    return {int(path.stem.removeprefix("best-")): path for path in found}
+    looks = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            read = json.loads(line)
+            looks.append(Look(**{**read, "sample": Sample(**read["sample"])}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path}:{number}: is no look at held-out reports; delete that line to go on without it, or begin "
+                "anew with --overwrite"
+            ) from error
+    return looks
 
 
 def restore_adapter(model: Any, weights: Path) -> None:
@@ -220,7 +224,12 @@ def restore_adapter(model: Any, weights: Path) -> None:
     Raises:
         WorkError: the file does not hold exactly the model's tensors.
     """
-    state = load_file(weights)
+    try:
+        state = load_file(weights)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise WorkError(
+            f"{weights}: cannot be read ({error_line(error)}); go on with --resume, or begin anew with --overwrite"
+        ) from error
     odd = sorted(state.keys() ^ adapter_state(model).keys())
     if odd:
         raise WorkError(f"{weights}: does not fit the model (the first tensor is {odd[0]})")
@@ -285,10 +294,15 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
             self.look(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A whole checkpoint knows the best step; adapters of earlier best steps can go."""
-        best = self.best
+        """Adapters go that were the best at the time of no checkpoint from which the run may still go on."""
+        steps = [*all_checkpoints(self.out / CHECKPOINTS), state.global_step]
+        best = [
+            best_look([look for look in self.looks if look.step <= step], self.train.best_by)
+            for step in steps
+        ]
+        needed = {look.step for look in best if look is not None}
         for step, weights in all_best_weights(self.out).items():
-            if best is None or step != best.step:
+            if step not in needed:
                 weights.unlink()
 
     def look(self, step: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import datasets
 
-from roadscribe.model.encode import render, visual_tokens
+from roadscribe.model.encode import visual_tokens, word_ids
 from roadscribe.recipe import Recipe
 from roadscribe.train.branches import choose_branch_attention
 from roadscribe.train.cards import Card
@@ -101,8 +101,8 @@ def sequence_sizes(rows: datasets.Dataset, items: Sequence[Item], processor: Any
         frames = [open_image(image).size for image in pictures[item.rows[0]]["images"]]
         answers = 0
         for row in item.rows:
-            _, answer = render(processor, words[row]["prompt"], words[row]["completion"], len(frames))
-            answers += len(processor.tokenizer(answer, add_special_tokens=False)["input_ids"])
+            _, answer = word_ids(processor, words[row]["prompt"], words[row]["completion"], len(frames))
+            answers += len(answer)
         width, height = max(frames, key=lambda size: size[0] * size[1])
         visual = sum(visual_tokens(*size, limit) for size in frames)
         sizes.append(SampleSize(item.tokens, visual, answers, len(frames), width, height))

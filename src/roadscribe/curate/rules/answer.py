@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from roadscribe.answers.script import other_script
 from roadscribe.curate.rules.rule import Rule, rule
 from roadscribe.report import PARAMETERS
 from roadscribe.report_text import ParsedAnswer
@@ -147,4 +148,16 @@ def incomplete(parsed: ParsedAnswer) -> str | None:
     return ", ".join(problems) or "a section holds nothing that a report can hold"
 
 
-ANSWER_RULES: tuple[Rule[AnswerCheck], ...] = (no_answer, refusal, cut_off, repetition)
+@rule(
+    reason="Letters that a report cannot hold would be left out one by one, and what stays is no sentence.",
+    source="the characters of a report's prose, `report.PROSE_CHARACTERS`; scripts by Unicode's names of characters",
+    severity="error",
+    action="quarantine",
+)
+def foreign_script(answer: RawAnswer) -> str | None:
+    """A report is written in Latin letters; answers to other questions may be in any script."""
+    found = other_script(answer.text) if answer.question is None else None
+    return found and f"{found}; take a teacher that answers in English, or ask questions of your own"
+
+
+ANSWER_RULES: tuple[Rule[AnswerCheck], ...] = (no_answer, refusal, foreign_script, cut_off, repetition)
