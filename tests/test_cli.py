@@ -130,7 +130,7 @@ def test_an_error_that_looks_like_ctrl_d_is_no_interruption(monkeypatch, tmp_pat
     monkeypatch.setattr("roadscribe.simulator.simulate.simulate", ends_early)
     result = roadscribe("simulate", "--out", tmp_path / "drives")
     assert result.returncode == 1
-    assert one_line(result) == "roadscribe: a file that was read ends too early (ran out of input)"
+    assert "ended too early (ran out of input)" in one_line(result)
 
 
 def test_an_error_of_the_file_system_is_one_line_that_names_the_file(monkeypatch, tmp_path):
