@@ -97,3 +97,10 @@ def test_no_file_names_a_registry_host_or_a_path_of_one_machine():
             continue
         assert not forbidden.search(path.read_text(errors="ignore")), name
     assert not [name for name in tracked if name.endswith(".lock")]
+
+
+def test_every_file_that_the_page_of_changes_names_is_there():
+    page = (ROOT / "docs" / "where-to-change.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(src/[^`]+)`", page)
+    assert len(named) > 20
+    assert [name for name in named if not (ROOT / name).exists()] == []
