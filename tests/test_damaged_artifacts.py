@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_process import Ran, roadscribe
 
+from in_process import Ran, roadscribe
 from roadscribe.artifacts import MANIFEST
 from roadscribe.errors import InputError
 

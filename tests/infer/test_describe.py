@@ -266,3 +266,37 @@ def test_a_report_in_another_script_is_none_and_the_problem_says_why() -> None:
     report, problem = read_report(answer("**Scene Description:**\n前方有一辆白色轿车，天气晴朗。\n"))
     assert report is None and problem is not None
     assert "of its letters are Chinese" in problem and "infer.grammar=true" in problem
+
+
+class _Contradicting:
+    """Stands in for an engine: each report says that the weather is rainy beside a JSON that says clear."""
+
+    def __init__(self) -> None:
+        self.text = render(
+            REPORT.model_copy(update={"scene_description": "The weather is rainy. The road is straight."})
+        )
+
+    def generate(self, clips: Any, *, beginnings: Any = None, **_: Any) -> list[GeneratedReport]:
+        texts = [f"{one} here. And so on" for one in beginnings] if beginnings else [self.text] * len(clips)
+        return [GeneratedReport(text, 9, True, 0.0, 0, ()) for text in texts]
+
+
+@pytest.mark.parametrize("agree", [False, True])
+def test_a_contradiction_is_a_finding_and_goes_where_the_report_shall_agree(
+    agree: bool, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from roadscribe.infer import describe as stage
+
+    ready = stage.ReadyModel("stand-in", _Contradicting(), Footage(frames=2), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(stage, "open_model", lambda *_: ready)
+    (described,) = describe_videos([video], None, load_recipe(None, [f"infer.agree={str(agree).lower()}"]))
+    (finding,) = described["findings"]
+    assert (finding["rule"], finding["parameter"]) == ("prose.contradiction", "weather")
+    assert finding["before"] == "The weather is rainy."
+    scene = described["report"]["scene_description"]
+    if agree:
+        assert finding["after"] == "The weather is clear here."
+        assert scene == "The weather is clear here. The road is straight."
+    else:
+        assert finding["after"] is None
+        assert scene.startswith("The weather is rainy.")

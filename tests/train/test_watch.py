@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from roadscribe.train.watch import (
     Sample,
     best_look,
     choose_adapter,
+    describe_look,
     judge,
     open_held_out,
     spread,
@@ -284,6 +286,21 @@ def test_the_best_look_is_by_the_stated_measure_and_the_better_or_later_of_equal
     assert best_look(words[:2], "field_accuracy") is words[1]
     assert best_look(words, "schema_then_accuracy") is words[2]
     assert best_look([], "field_accuracy") is None
+
+
+def test_the_best_look_may_be_by_the_whole_report_or_by_its_agreement_with_itself() -> None:
+    silent, template, whole, agreeing = (
+        replace(a_look(1, 0.9), prose_accuracy=None, contradicting=0.0),
+        replace(a_look(2, 0.8), prose_accuracy=0.4, contradicting=0.5),
+        replace(a_look(3, 0.7), prose_accuracy=0.9, contradicting=0.2),
+        replace(a_look(4, 0.7), prose_accuracy=0.7, contradicting=0.0),
+    )
+    looks = [silent, template, whole, agreeing]
+    assert best_look(looks, "field_accuracy") is silent
+    assert best_look(looks, "report_accuracy") is whole
+    assert best_look(looks, "agreement_then_accuracy") is agreeing
+    assert "90 % of the claims in the prose right" in describe_look(whole, True, "report_accuracy")
+    assert "no claims in the prose" in describe_look(silent, False, "report_accuracy")
 
 
 def test_what_is_kept_is_said_with_its_reason(recipe_for: Callable[..., Recipe]) -> None:
