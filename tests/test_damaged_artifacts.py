@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from in_process import Ran, roadscribe
 
+from in_process import Ran, roadscribe
 from roadscribe.artifacts import MANIFEST
 from roadscribe.errors import InputError
 
@@ -156,9 +156,7 @@ def street(small_run: Any, stand_ins: Any, tmp_path_factory: pytest.TempPathFact
     clips = folder / "clips"
     done = roadscribe("annotate", clips, "--out", folder / "raw")
     assert done.returncode == 0, done.stderr
-    done = roadscribe(
-        "evaluate", clips, "--adapter", folder / "adapter", "--out", folder / "scorecard", *FEW
-    )
+    done = roadscribe("evaluate", clips, "--adapter", folder / "adapter", "--out", folder / "scorecard", *FEW)
     assert done.returncode == 0, done.stderr
     return Street(*(folder / name for name in Street._fields))
 

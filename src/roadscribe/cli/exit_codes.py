@@ -96,7 +96,10 @@ def run_app(app: typer.Typer) -> NoReturn:
     except typer.exceptions.Abort as error:
         # Typer takes an EOFError for Ctrl-D at a prompt; here it comes from a file that ends too early.
         if isinstance(error.__cause__, EOFError):
-            fail(f"a file or a stream ended too early ({error.__cause__ or 'EOFError'}); the work is not done", 1)
+            fail(
+                f"a file or a stream ended too early ({error.__cause__ or 'EOFError'}); the work is not done",
+                1,
+            )
         fail("interrupted; run the same command with --resume to go on", INTERRUPTED)
     except KeyboardInterrupt:
         fail("interrupted; run the same command with --resume to go on", INTERRUPTED)
