@@ -283,6 +283,10 @@ def require_complete(folder: Path, kind: str, verb: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise InputError(f"{folder}: is of kind {found!r}, not {kind!r}; make one with `roadscribe {verb}`")
+    if manifest.get("complete") is True and not all(
+        isinstance(manifest.get(part), dict) for part in ("recipe", "summary")
+    ):
+        raise InputError(f"{folder / MANIFEST}: is damaged; make the artifact again with `roadscribe {verb}`")
     if manifest.get("complete") is not True:
         raise InputError(f"{folder}: is unfinished; first run `roadscribe {verb} --resume` with its options")
     return manifest

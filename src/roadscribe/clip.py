@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from roadscribe.artifacts import MANIFEST, read_json
 from roadscribe.errors import InputError, error_line
 from roadscribe.report import DrivingParameters, Grade
 
@@ -247,13 +248,38 @@ def _rows_at_once(parquet: pq.ParquetFile) -> int:
 
 
 def read_clips(folder: Path) -> Iterator[Clip]:
-    """Yield the clips of an artifact one by one; memory stays that of one row group."""
+    """Yield the clips of an artifact one by one; memory stays that of one row group.
+
+    Raises:
+        InputError: no clips, a damaged shard, or, after the last clip, fewer or more than the manifest says.
+    """
+    stated, number = _stated_clips(folder), 0
+    for clip in _clips_of_shards(folder):
+        number += 1
+        yield clip
+    if stated is not None and number != stated:
+        raise InputError(
+            f"{folder}: holds {number} clips, and {stated} were collected; copy the folder again, or make it again "
+            "with collect"
+        )
+
+
+def _stated_clips(folder: Path) -> int | None:
+    """How many clips the manifest of a finished clips artifact says it holds; None where there is none that says."""
+    path = folder / MANIFEST
+    manifest = read_json(path, "an artifact's manifest") if path.exists() else None
+    summary = manifest.get("summary") if isinstance(manifest, dict) else None
+    stated = summary.get("clips") if isinstance(summary, dict) else None
+    return stated if isinstance(stated, int) else None
+
+
+def _clips_of_shards(folder: Path) -> Iterator[Clip]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     for shard in clip_shards(folder):
         try:
-            parquet = pq.ParquetFile(shard)
+            parquet = pq.ParquetFile(shard, page_checksum_verification=True)
             batches = parquet.iter_batches(batch_size=_rows_at_once(parquet), columns=clip_schema().names)
             for batch in batches:
                 for row in batch.to_pylist():

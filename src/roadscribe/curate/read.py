@@ -87,7 +87,7 @@ def open_log(folder: Path) -> AnswerLog:
     Raises:
         InputError: the folder is no whole artifact of raw answers, or a line is no record.
     """
-    require_complete(folder, "raw", "annotate")
+    manifest = require_complete(folder, "raw", "annotate")
     path = folder / ANSWERS
     last: dict[str, tuple[str, int]] = {}
     offset = 0
@@ -97,14 +97,21 @@ def open_log(folder: Path) -> AnswerLog:
                 try:
                     record = json.loads(line)
                     last[record["key"]] = (record["clip_id"], offset)
-                    for name in ("clip_id", "question", "text", "error"):
+                    for name in ("clip_id", "question", "text", "finish_reason", "error"):
                         if not isinstance(record.get(name), str | None):
                             raise TypeError(f"{name} is no text")
+                    if record["clip_id"] is None:
+                        raise TypeError("clip_id is null")
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: not a record of raw answers ({error!r})") from error
                 offset += len(line)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; make it with `roadscribe annotate`") from error
+    stated = manifest["summary"].get("answers")
+    if isinstance(stated, int) and len(last) < stated:
+        raise InputError(
+            f"{path}: holds {len(last)} answers, and {stated} were written; copy the folder again, or ask again"
+        )
     places: dict[str, list[tuple[int, int]]] = {}
     for row, (clip_id, start) in enumerate(last.values()):
         places.setdefault(clip_id, []).append((row, start))

@@ -7,10 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
 from roadscribe.artifacts import require_complete
-from roadscribe.clip import Clip, Evidence, clip_shards, read_clips
+from roadscribe.clip import Clip, Evidence, read_clips
 from roadscribe.errors import InputError
 from roadscribe.footage.collect import clip_from_video
 from roadscribe.model.contract import VisionContract
@@ -38,11 +36,11 @@ def chosen_clips(folder: Path, count: int, contract: VisionContract) -> CheckCli
         InputError: no clips artifact, or its clips have another number of frames than the contract.
     """
     require_complete(folder, "clips", "collect")
-    total = sum(pq.ParquetFile(shard).metadata.num_rows for shard in clip_shards(folder))
+    total = sum(1 for _ in read_clips(folder))
+    if not total:
+        raise InputError(f"{folder}: holds no clips; collect some, or leave --clips out")
     wanted = {index * total // min(count, total) for index in range(min(count, total))}
     clips = [clip for index, clip in enumerate(read_clips(folder)) if index in wanted]
-    if not clips:
-        raise InputError(f"{folder}: holds no clips; collect some, or leave --clips out")
     for clip in clips:
         if len(clip.frames) != contract.frames:
             raise InputError(

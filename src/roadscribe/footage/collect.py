@@ -351,7 +351,11 @@ class _Shard:
             buffer = io.BytesIO()
             # Frames are JPEG already; packing them again would only cost time.
             pq.write_table(
-                clips_to_table(self._clips), buffer, row_group_size=ROWS_AT_ONCE, compression="none"
+                clips_to_table(self._clips),
+                buffer,
+                row_group_size=ROWS_AT_ONCE,
+                compression="none",
+                write_page_checksum=True,
             )
             write_bytes(self._out / f"clips-{self._number:05d}.parquet", buffer.getvalue())
             self._number, self._clips, self._bytes = self._number + 1, [], 0

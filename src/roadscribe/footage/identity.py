@@ -24,7 +24,9 @@ def clips_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for shard in clip_shards(folder):
         try:
-            for batch in pq.ParquetFile(shard).iter_batches(columns=list(TELLING)):
+            for batch in pq.ParquetFile(shard, page_checksum_verification=True).iter_batches(
+                columns=list(TELLING)
+            ):
                 for row in batch.to_pylist():
                     digest.update(repr([row[name] for name in TELLING]).encode())
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:

@@ -191,7 +191,10 @@ def _model(folder: Path, repo_id: str, staging: Path, inputs: CardInputs, patter
     names = [*MODEL_FILES, *(path.name for path in folder.glob("*.safetensors"))]
     files = [Outgoing(name, folder / name) for name in names if name != CARD and (folder / name).is_file()]
     card = (folder / CARD).read_text(encoding="utf-8").replace(PLACE, repo_id)
-    return Bundle("model", manifest["recipe"]["licence"], [*files, Outgoing(CARD, card.encode())], [])
+    licence = manifest["recipe"].get("licence")
+    if not isinstance(licence, str):
+        raise InputError(f"{folder / MANIFEST}: is damaged (it names no licence); export again")
+    return Bundle("model", licence, [*files, Outgoing(CARD, card.encode())], [])
 
 
 def _cleaned(file: Outgoing) -> tuple[Path | bytes, list[str]]:

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from roadscribe.curate.saved import load_saved
-from roadscribe.errors import InputError
+from roadscribe.errors import InputError, error_line
 from roadscribe.hub.scrub import leaks
 from roadscribe.progress import progress
 
@@ -113,8 +114,8 @@ def dataset_readme(path: Path, info: datasets.DatasetInfo, licence: str | None) 
         card = DatasetCard.load(path)
     except OSError as error:
         raise InputError(f"{path}: no card; curate writes one, so curate again") from error
-    except ValueError as error:
-        raise InputError(f"{path}: its header cannot be read ({error})") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: its header cannot be read ({error_line(error)})") from error
     if licence is not None:
         card.data.license = licence
     data_files = [{"split": split, "path": f"data/{split}-*"} for split in info.splits]
