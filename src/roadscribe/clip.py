@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,14 @@ from roadscribe.report import DrivingParameters
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def same_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC): one written on a Mac (decomposed) then equals one written elsewhere.
+
+    Clip ids, drive ids and names of files are compared in this form.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 class _Record(BaseModel):

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from roadscribe.artifacts import require_complete
 from roadscribe.clip import Clip, Evidence, clip_shards, read_clips
 from roadscribe.errors import InputError
-from roadscribe.footage.collect import clip_from_video
+from roadscribe.footage.make_clip import clip_from_video
 from roadscribe.model.contract import VisionContract
 from roadscribe.recipe import Footage
 from roadscribe.simulator.record import MANIFEST, write_drives

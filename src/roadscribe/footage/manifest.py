@@ -14,7 +14,7 @@ from roadscribe.artifacts import MANIFEST as ARTIFACT
 from roadscribe.artifacts import read_json
 from roadscribe.clip import Evidence
 from roadscribe.errors import InputError
-from roadscribe.footage.packets import reason
+from roadscribe.footage.container import reason
 
 MAX_ID_CHARS = 400
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from roadscribe.clip import Telemetry
 from roadscribe.errors import InputError
-from roadscribe.footage.packets import reason
+from roadscribe.footage.container import reason
 
 MAX_CSV_BYTES = 64_000_000
 """A day of readings at 10 a second has 30 MB."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from roadscribe import tiny
 from roadscribe.clip import Clip
 from roadscribe.errors import InputError
-from roadscribe.footage.collect import clip_from_source
+from roadscribe.footage.make_clip import clip_from_source
 from roadscribe.footage.sources import SourceVideo, find_videos, real_path
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.adapter import load_adapter
