@@ -107,7 +107,9 @@ def test_rows_without_numbers_are_listed(tmp_path: Path) -> None:
 
 def test_a_clock_that_was_restarted_is_an_error_with_its_line(tmp_path: Path) -> None:
     path = table(tmp_path, "time_s,speed_kmh\n0,1\n5,2\n0,3\n5,4\n")
-    with pytest.raises(InputError, match=r"a\.csv:4: the time falls from 5 s \(line 3\) to 0 s, as where a clock"):
+    with pytest.raises(
+        InputError, match=r"a\.csv:4: the time falls from 5 s \(line 3\) to 0 s, as where a clock"
+    ):
         read_telemetry(path)
 
 
@@ -139,8 +141,16 @@ def test_rows_are_held_against_the_header(tmp_path: Path) -> None:
     [
         ("time_s\tspeed_mps\n0,5\t1,25\n1,0\t1,000\n", [(0.5, 1.25), (1, 1)], None),
         ("time_s;speed_mps\n0.5;1\n1.5;1,000\n", [(0.5, 1), (1.5, 1000)], "`1,000` is read as 1000"),
-        ("time_ms;speed_kmh\n1.000;36,0\n2.000;72,5\n", [(1, 10), (2, 72.5 / 3.6)], "`1.000` is read as 1000"),
-        ("time_s\tspeed_mps\n1.000\t36\n", [(1, 36)], "`1.000` is read as 1 (its numbers have a decimal point)"),
+        (
+            "time_ms;speed_kmh\n1.000;36,0\n2.000;72,5\n",
+            [(1, 10), (2, 72.5 / 3.6)],
+            "`1.000` is read as 1000",
+        ),
+        (
+            "time_s\tspeed_mps\n1.000\t36\n",
+            [(1, 36)],
+            "`1.000` is read as 1 (its numbers have a decimal point)",
+        ),
         ("time_s,speed_mps\n1.000,36\n", [(1, 36)], None),
         ('time_s,speed_mps\n"0,5","1,5"\n', [(0.5, 1.5)], None),
         ("time_ms;speed_mps\n1,234.5;2\n", [(1.2345, 2)], None),
@@ -181,7 +191,9 @@ def test_dates_become_the_videos_time_where_its_start_is_known(tmp_path: Path) -
     check_telemetry(table(tmp_path, ISO))
     with pytest.raises(InputError) as caught:
         read_telemetry(table(tmp_path, ISO))
-    assert "a.csv:2: `2024-01-31T12:00:00.5Z` is a date, and it is not known when the video begins" in str(caught.value)
+    assert "a.csv:2: `2024-01-31T12:00:00.5Z` is a date, and it is not known when the video begins" in str(
+        caught.value
+    )
     assert '"telemetry_start_s": 1706702400.500' in str(caught.value)
 
 
@@ -263,7 +275,9 @@ CELLS = st.sampled_from(
 
 @settings(deadline=None, max_examples=150)
 @given(
-    header=st.sampled_from(["time_s,speed_kmh", "time_s;speed_mps", "epoch_ms\tspeed_mph\tcourse", "time,speed_kmh"]),
+    header=st.sampled_from(
+        ["time_s,speed_kmh", "time_s;speed_mps", "epoch_ms\tspeed_mph\tcourse", "time,speed_kmh"]
+    ),
     rows=st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=6),
     start=st.none() | st.just(1706702400.0),
 )

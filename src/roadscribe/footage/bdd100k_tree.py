@@ -233,9 +233,7 @@ def _index_labels(
     own = [path for path in files if same_name(path.stem) in wanted]
     # Opening 70,000 files of other videos would take longer than all else.
     lists = [
-        path
-        for path in files
-        if same_name(path.stem) not in wanted and not VIDEO_NAME.fullmatch(path.stem)
+        path for path in files if same_name(path.stem) not in wanted and not VIDEO_NAME.fullmatch(path.stem)
     ]
     unknown: dict[Path, list[Path]] = defaultdict(list)
     megabytes = [max(1, round(_size(path) / 1e6)) for path in lists]

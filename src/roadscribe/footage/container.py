@@ -27,7 +27,8 @@ MAX_SOURCE_PIXELS = 8192 * 4352
 """Pictures larger than 8K are refused before they are decoded: a small file can claim any size."""
 
 CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,gif,yuv4mpegpipe,mpegvideo"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,gif,yuv4mpegpipe,"
+    "mpegvideo"
 )
 """FFmpeg's names of the formats that are opened: those that hold pictures and times, and none that names
 other files or addresses (playlists)."""
@@ -120,7 +121,7 @@ def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer
                 "scale it down with `ffmpeg -i IN -vf scale=1920:-2 OUT.mp4`"
             )
         # FFmpeg can make up presentation times, but wrongly for B-frames that refer to each other.
-        container.flags &= ~ContainerFlags.gen_pts.value
+        container.flags &= ~int(ContainerFlags.gen_pts.value)
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all
@@ -179,7 +180,7 @@ def _open_pictures(path: Path) -> InputContainer:
 def _open(path: Path, options: dict[str, str] | None = None) -> InputContainer:
     raw_jpeg = path.suffix.lower() in RAW_JPEG_SUFFIXES and _begins_with(path, b"\xff\xd8\xff")
     try:
-        return av.open(
+        container: InputContainer = av.open(
             f"file:{path}",
             format="mjpeg" if raw_jpeg else None,
             container_options={
@@ -190,6 +191,7 @@ def _open(path: Path, options: dict[str, str] | None = None) -> InputContainer:
             options=_limits(),
             metadata_errors="replace",  # cameras write their names in any encoding
         )
+        return container
     except Exception as error:
         raise InputError(f"{path}: {_not_a_video(path, error)}") from error
 
@@ -212,7 +214,9 @@ def _not_a_video(path: Path, error: Exception) -> str:
     try:
         with path.open("rb") as file:
             if b"ftyp" in file.read(64):
-                return "is an MP4 or MOV file without its index, as a recording that was cut off; copy it again"
+                return (
+                    "is an MP4 or MOV file without its index, as a recording that was cut off; copy it again"
+                )
     except OSError:
         pass
     return f"cannot be read as a video ({reason(error)}); give an MP4, MOV, MKV, WebM, AVI or TS file"

@@ -17,7 +17,9 @@ from typing import NamedTuple
 from roadscribe.clip import same_name
 from roadscribe.errors import printable
 
-_WORDS = "front|rear|back|interior|inside|cabin|left|right|left_repeater|right_repeater|left_pillar|right_pillar"
+_WORDS = (
+    "front|rear|back|interior|inside|cabin|left|right|left_repeater|right_repeater|left_pillar|right_pillar"
+)
 _DATE = (
     r"(?:19|20)\d\d[-_]?[01]\d[-_]?[0-3]\d[-_T ]?[0-2]\d[-_]?[0-5]\d[-_]?[0-5]\d"  # with the century
     r"|(?<!\d)\d\d[01]\d[0-3]\d[-_][0-2]\d[0-5]\d[0-5]\d"

@@ -15,8 +15,8 @@ from roadscribe.clip import Evidence, FrameLabels, Telemetry, same_name
 from roadscribe.errors import InputError
 from roadscribe.footage.bdd100k import Info, merge_labels, read_info, read_labels
 from roadscribe.footage.bdd100k_tree import Beside, LabelPlace, load_json, look_beside
-from roadscribe.footage.json_stream import read_item
 from roadscribe.footage.container import reason
+from roadscribe.footage.json_stream import read_item
 from roadscribe.footage.sources import SourceVideo
 from roadscribe.footage.telemetry_csv import NoTelemetry, check_telemetry, read_telemetry
 

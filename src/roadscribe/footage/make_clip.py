@@ -112,7 +112,8 @@ def _of_video(
     times = sample_times(footage.rule, footage.frames, *window(info, footage, asked, evidence))
     frames = read_frames(info, times, footage.max_pixels)
     provenance = Provenance(path=printable(path), size_bytes=info.size_bytes, sha256=_sha256(path))
-    return Made(_clip(frames, provenance, footage, clip_id, drive_id, source, evidence), list(info.notes))
+    notes = [*info.notes, *([info.damage] if info.damage else [])]
+    return Made(_clip(frames, provenance, footage, clip_id, drive_id, source, evidence), notes)
 
 
 def _of_images(video: SourceVideo, footage: Footage, evidence: Evidence, asked: Asked) -> Made:

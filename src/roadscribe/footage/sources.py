@@ -12,7 +12,13 @@ from typing import NamedTuple
 from roadscribe.artifacts import MANIFEST as ARTIFACT
 from roadscribe.clip import Evidence, same_name
 from roadscribe.errors import InputError, printable
-from roadscribe.footage.bdd100k_tree import NOTHING_BESIDE, VIDEO_NAME, Beside, is_evidence_folder, is_label_list
+from roadscribe.footage.bdd100k_tree import (
+    NOTHING_BESIDE,
+    VIDEO_NAME,
+    Beside,
+    is_evidence_folder,
+    is_label_list,
+)
 from roadscribe.footage.container import reason
 from roadscribe.footage.drive_names import shared_drives
 from roadscribe.footage.manifest import MAX_ID_CHARS, Line, read_manifest
@@ -77,7 +83,9 @@ class _Found:
         relative = self.path.relative_to(self.root)
         stem = relative.with_suffix("")
         full = f"{real_path(self.root).name}/{stem.as_posix()}"
-        return [same_name(printable(name)) for name in (stem.name, stem.as_posix(), full, full + self.path.suffix)]
+        return [
+            same_name(printable(name)) for name in (stem.name, stem.as_posix(), full, full + self.path.suffix)
+        ]
 
     def clip(self) -> tuple[object, ...]:
         """What tells the clip from others of the same file."""
@@ -261,7 +269,9 @@ def _from_manifest(path: Path, root: Path | None) -> list[_Found]:
 def _called(found: list[_Found]) -> list[SourceVideo]:
     """Give each clip an id that no other has, and a drive id."""
     named = _file_names(found)
-    shared = shared_drives((video.path, video.root) for video in found if not (video.line and video.line.images))
+    shared = shared_drives(
+        (video.path, video.root) for video in found if not (video.line and video.line.images)
+    )
     stated: dict[str, _Found] = {}
     for video in found:
         clip_id = _stated_id(video)

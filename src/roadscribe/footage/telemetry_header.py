@@ -35,7 +35,18 @@ DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0, "rad": 180 / math
 PLACE_DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0}
 
 WORDS = {
-    "time": ("time", "timestamp", "t", "ts", "elapsed", "seconds", "epoch", "unixtime", "datetime", "iso8601"),
+    "time": (
+        "time",
+        "timestamp",
+        "t",
+        "ts",
+        "elapsed",
+        "seconds",
+        "epoch",
+        "unixtime",
+        "datetime",
+        "iso8601",
+    ),
     "speed": ("speed", "velocity", "v", "vel"),
     "course": ("course", "heading", "bearing"),
     "latitude": ("latitude", "lat"),
@@ -158,7 +169,9 @@ def _column(path: Path, index: int, name: str, kind: str, first_cell: str) -> Co
         "longitude": PLACE_DEGREES,
     }[kind]
     beside = SIDE_WORDS | set(WORDS[kind])
-    rest = [word.replace("µ", "u").replace("μ", "u").replace("°", "deg") for word in words if word not in beside]
+    rest = [
+        word.replace("µ", "u").replace("μ", "u").replace("°", "deg") for word in words if word not in beside
+    ]
     unit = "_".join(rest)
     if kind == "time" and not unit and "seconds" in words:
         unit = "s"

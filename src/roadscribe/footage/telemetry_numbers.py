@@ -88,7 +88,10 @@ def number(cell: str, decimal: str) -> float | None:
     """The number in a cell; None where there is none."""
     groups = "," if decimal == "." else "."
     if groups in cell:
-        if not (_GROUPS.fullmatch(cell) or _GROUPS_AND_MARK.fullmatch(cell)) or decimal in cell.split(groups)[0]:
+        if (
+            not (_GROUPS.fullmatch(cell) or _GROUPS_AND_MARK.fullmatch(cell))
+            or decimal in cell.split(groups)[0]
+        ):
             return None
         cell = cell.replace(groups, "")
     if not _PLAIN.fullmatch(cell):

@@ -2,8 +2,8 @@
 
 Sources: the layout of MP4 boxes is ISO/IEC 14496-12; sample entries ``gpmd`` (GoPro GPMF), ``camm`` (Google's Camera
 Motion Metadata), ``rtmd`` (Sony), ``djmd`` and ``dbgi`` (DJI) are their makers' codes. Cameras with Novatek chips
-write blocks that begin with ``freeGPS``, and some list them in a box ``gps`` of the index; BlackVue writes boxes ``gps``
-and ``3gf`` within a box ``free``.
+write blocks that begin with ``freeGPS``, and some list them in a box ``gps`` of the index; BlackVue writes boxes
+``gps`` and ``3gf`` within a box ``free``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ SENSOR_TRACKS = {
 }
 """Sample entries of MP4 tracks, and what they hold."""
 
+SPHERICAL_SUFFIXES = (".insv", ".360")
+
 GPS_BOXES = (b"gps ", b"gps0", b"3gf ")
 
 WALKED_INTO = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
@@ -46,6 +48,10 @@ def unread_tracks(path: Path, container: InputContainer, stream: VideoStream) ->
         stream: the track that is read.
     """
     notes = []
+    if path.suffix.lower() in SPHERICAL_SUFFIXES:
+        notes.append(
+            "is a 360-degree recording: its frames are fisheye pictures or cube faces, no driver's view"
+        )
     others = [other for other in shown_streams(container) if other is not stream]
     if others:
         sizes = ", ".join(f"{other.width}x{other.height}" for other in others)

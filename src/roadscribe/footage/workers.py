@@ -130,7 +130,9 @@ def _sample_alone(video: SourceVideo, footage: Footage) -> Sampled:
     except EOFError:
         process.join()
         return _Death(
-            printable(f"{video.path}: {_how_it_ended(process.exitcode)}; convert it with `ffmpeg -i IN OUT.mp4`"),
+            printable(
+                f"{video.path}: {_how_it_ended(process.exitcode)}; convert it with `ffmpeg -i IN OUT.mp4`"
+            ),
             [],
         )
     finally:

@@ -291,7 +291,9 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 def trim_log(log: Path, step: int) -> None:
     """Keep the lines up to a step: what came after it will be done again."""
     if log.exists():
-        lines = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        lines = [
+            line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+        ]
         write_text(log, "".join(line for line in lines if json.loads(line)["step"] <= step))
 
 

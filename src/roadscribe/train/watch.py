@@ -199,7 +199,7 @@ def read_looks(path: Path) -> list[Look]:
     """The looks that a run has taken so far."""
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Look(**{**line, "sample": Sample(**line["sample"])}) for line in lines]
 
 
