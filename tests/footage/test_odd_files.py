@@ -1,4 +1,4 @@
-"""Claims about odd files: where a player shows pictures so do we, and whatever goes wrong costs one clip, with a reason."""
+"""Claims about odd files: where a player shows pictures so do we; what goes wrong costs one clip, with a reason."""
 
 from __future__ import annotations
 

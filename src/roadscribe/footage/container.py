@@ -121,7 +121,8 @@ def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer
                 "scale it down with `ffmpeg -i IN -vf scale=1920:-2 OUT.mp4`"
             )
         # FFmpeg can make up presentation times, but wrongly for B-frames that refer to each other.
-        container.flags &= ~int(ContainerFlags.gen_pts.value)
+        made_up_times: Any = ContainerFlags.gen_pts
+        container.flags &= ~made_up_times.value
         for other in container.streams:
             if other is not stream:
                 other.discard = Discard.all
