@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,14 @@ UNREADABLE_IMAGE = (
 BATCH_BYTES = 256 * 2**20
 """Rows with frames are read in batches of about this size; Arrow addresses at most 2 GiB of bytes in one."""
 BATCH_ROWS = 16
+
+
+def same_name(name: str) -> str:
+    """A name in Unicode's composed form (NFC): one written on a Mac (decomposed) then equals one written elsewhere.
+
+    Clip ids, drive ids and names of files are compared in this form.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 class _Record(BaseModel):

@@ -45,5 +45,5 @@ def free_memory() -> int | None:
 
 def _numbers(file: Path, name: str) -> list[int]:
     """The number behind a name, one name a line."""
-    lines = file.read_text().splitlines() if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return [int(words[1]) for words in map(str.split, lines) if words[:1] == [name]]

@@ -47,6 +47,8 @@ class Footage(_Section):
     """Quality of the stored frames."""
     max_file_mb: int = Field(default=4096, ge=1)
     """Files larger than this are refused."""
+    raw_fps: float = Field(default=30.0, gt=0, le=1000)
+    """Frames per second of raw codec streams (.h264, .hevc, .mjpeg), which hold no times; a note says so."""
 
     @model_validator(mode="after")
     def _check_window(self) -> Footage:

@@ -74,7 +74,9 @@ def recipe(server: TeacherServer, *overrides: str) -> Recipe:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
 
 
 def keys(path: Path) -> list[str]:

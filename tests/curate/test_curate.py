@@ -39,7 +39,7 @@ def rows_of(dataset: DatasetDict) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_answer_is_in_the_dataset_or_in_quarantine(out: Path, dataset: DatasetDict, raw: Path) -> None:

@@ -55,7 +55,7 @@ class Elements(HTMLParser):
 
 
 def test_what_a_model_wrote_is_text_and_never_markup(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert ATTACK not in text
     assert "&lt;script&gt;document.title=" in text
     elements = Elements(text).found
@@ -64,7 +64,7 @@ def test_what_a_model_wrote_is_text_and_never_markup(page: Path) -> None:
 
 
 def test_the_page_needs_nothing_from_outside(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
     assert not [tag for tag, _ in elements if tag in ("link", "iframe", "object", "base", "a")]
     sources = [attributes["src"] or "" for _, attributes in elements if "src" in attributes]
@@ -75,7 +75,7 @@ def test_the_page_needs_nothing_from_outside(page: Path) -> None:
 
 
 def test_the_policy_of_the_page_admits_only_its_own_script(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     [script] = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert "default-src 'none'" in text
@@ -83,7 +83,7 @@ def test_the_policy_of_the_page_admits_only_its_own_script(page: Path) -> None:
 
 
 def test_truth_and_answers_stand_beside_every_drive(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     elements = Elements(text).found
     drives = [attributes for tag, attributes in elements if tag == "article"]
     assert len(drives) == 16

@@ -287,10 +287,10 @@ def test_a_label_beyond_the_end_of_its_video_is_said(street: Path, tmp_path: Pat
 def test_a_stopped_run_resumes_to_the_same_notes(
     street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from roadscribe.footage import collect as stage
+    from roadscribe.footage import workers
 
     whole = collect([street], tmp_path / "whole", recipe("whole"))
-    sample = stage._sample
+    sample = workers.sample
 
     def interrupted(video: SourceVideo, footage: object) -> object:
         if video.clip_id == C:
@@ -298,7 +298,7 @@ def test_a_stopped_run_resumes_to_the_same_notes(
         return sample(video, footage)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_sample", interrupted)
+        patch.setattr(workers, "sample", interrupted)
         with pytest.raises(KeyboardInterrupt):
             collect([street], tmp_path / "out", recipe("whole"))
     collect([street], tmp_path / "out", recipe("whole"), resume=True)

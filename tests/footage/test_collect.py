@@ -22,9 +22,11 @@ from barcode_video import frame_number, noisy_barcode, write_video
 from roadscribe.artifacts import read_json, require_complete
 from roadscribe.clip import Evidence, Telemetry, read_clips
 from roadscribe.errors import InputError, WorkError
-from roadscribe.footage import collect as stage
-from roadscribe.footage.collect import clip_from_video, collect, window
+from roadscribe.footage import shards, workers
+from roadscribe.footage.collect import collect
+from roadscribe.footage.make_clip import clip_from_video
 from roadscribe.footage.sampling import probe
+from roadscribe.footage.windows import window
 from roadscribe.recipe import Footage, Recipe, load_recipe
 
 
@@ -56,7 +58,7 @@ def seven_drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "SHARD_CLIPS", 2)
+    monkeypatch.setattr(shards, "SHARD_CLIPS", 2)
 
 
 def test_every_video_becomes_a_clip_that_says_where_it_is_from(seven_drives: Path, tmp_path: Path) -> None:
@@ -102,8 +104,8 @@ def test_the_same_footage_gives_the_same_bytes_in_one_process_or_several(
     seven_drives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
     one = collect([seven_drives], tmp_path / "one", recipe())
-    monkeypatch.setattr(stage, "SECONDS_TO_START", 0.0)
-    monkeypatch.setattr(stage, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "SECONDS_TO_START", 0.0)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
     several = collect([seven_drives], tmp_path / "several", recipe())
     assert sorted(contents(one)) == [
         "artifact.json",
@@ -119,10 +121,11 @@ STOPPED = """
 import os, signal, sys
 from pathlib import Path
 from roadscribe import artifacts
-from roadscribe.footage import collect as stage
+from roadscribe.footage import shards, workers
+from roadscribe.footage.collect import collect
 from roadscribe.recipe import load_recipe
-stage.SHARD_CLIPS = 2
-stage.SECONDS_TO_START = float(sys.argv[4])
+shards.SHARD_CLIPS = 2
+workers.SECONDS_TO_START = float(sys.argv[4])
 renames = 0
 replace = Path.replace
 def replace_or_die(self, target):
@@ -134,21 +137,21 @@ def replace_or_die(self, target):
 Path.replace = replace_or_die
 recipe = load_recipe(None, ["footage.frames=3", "footage.max_pixels=24576"])
 if __name__ == "__main__":
-    stage.collect([Path(sys.argv[1])], Path(sys.argv[2]), recipe)
+    collect([Path(sys.argv[1])], Path(sys.argv[2]), recipe)
 """
 
 
-@pytest.mark.parametrize("shards", [0, 1, 2])
+@pytest.mark.parametrize("written", [0, 1, 2])
 def test_a_killed_run_resumes_to_the_files_of_an_undisturbed_one(
-    seven_drives: Path, tmp_path: Path, small_shards: None, shards: int
+    seven_drives: Path, tmp_path: Path, small_shards: None, written: int
 ) -> None:
     whole = collect([seven_drives], tmp_path / "whole", recipe())
     out = tmp_path / "stopped"
     script = tmp_path / "stopped.py"
     script.write_text(STOPPED)
-    run = subprocess.run([sys.executable, script, seven_drives, out, str(shards), "1e9"], check=False)
+    run = subprocess.run([sys.executable, script, seven_drives, out, str(written), "1e9"], check=False)
     assert run.returncode == -signal.SIGKILL
-    assert len(list(out.glob("*.parquet"))) == shards
+    assert len(list(out.glob("*.parquet"))) == written
     assert list(out.glob(".*.tmp"))
     with pytest.raises(InputError, match="is unfinished"):
         require_complete(out, "clips", "collect")
@@ -214,7 +217,7 @@ def test_workers_do_not_outlive_a_run_that_is_stopped(tmp_path: Path, how: signa
 def test_ctrl_c_leaves_nothing_that_passes_for_whole(
     seven_drives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None
 ) -> None:
-    sample = stage._sample
+    sample = workers.sample
 
     def interrupted(video: Any, footage: Footage) -> Any:
         if video.clip_id == "drive-4":
@@ -222,7 +225,7 @@ def test_ctrl_c_leaves_nothing_that_passes_for_whole(
         return sample(video, footage)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "_sample", interrupted)
+        patch.setattr(workers, "sample", interrupted)
         with pytest.raises(KeyboardInterrupt):
             collect([seven_drives], tmp_path / "out", recipe())
     assert not list((tmp_path / "out").glob(".*"))
@@ -240,9 +243,9 @@ def test_a_full_disk_is_one_clear_error_and_can_be_resumed(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        write = stage.write_bytes
+        write = shards.write_bytes
         patch.setattr(
-            stage, "write_bytes", lambda path, content: full() if "1" in path.name else write(path, content)
+            shards, "write_bytes", lambda path, content: full() if "1" in path.name else write(path, content)
         )
         with pytest.raises(WorkError, match="the disk is full"):
             collect([seven_drives], out, recipe())
@@ -251,18 +254,44 @@ def test_a_full_disk_is_one_clear_error_and_can_be_resumed(
     assert contents(out) == contents(collect([seven_drives], tmp_path / "whole", recipe()))
 
 
-def test_a_file_that_kills_its_decoder_is_named(
+def test_a_file_that_kills_its_decoder_costs_its_own_clip_only(
     seven_drives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "SECONDS_TO_START", 0.0)
-    monkeypatch.setattr(stage, "_cores", lambda: 2)
-    monkeypatch.setattr(stage, "_sample", _die)
-    with pytest.raises(WorkError, match=r"a decoder process died on one of .*drive-0\.mp4"):
+    monkeypatch.setattr(workers, "SECONDS_TO_START", 0.0)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "sample", _die_on_three)
+    monkeypatch.setattr(workers, "_send_sample", _send_or_die)
+    out = collect([seven_drives], tmp_path / "out", recipe())
+    assert [clip.clip_id for clip in read_clips(out)] == [f"drive-{number}" for number in (0, 1, 4, 5, 6)]
+    skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["key"] for line in skipped] == ["drive-2", "drive-3"]
+    assert "drive-3.mp4: its decoder process ended by SIGSEGV, twice" in skipped[1]["reason"]
+
+
+def test_where_every_process_dies_the_run_ends_with_one_line(
+    seven_drives: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "SECONDS_TO_START", 0.0)
+    monkeypatch.setattr(workers, "DEATHS_IN_A_ROW", 2)
+    monkeypatch.setattr(workers, "_cores", lambda: 2)
+    monkeypatch.setattr(workers, "sample", _die)
+    monkeypatch.setattr(workers, "_send_sample", _die)
+    with pytest.raises(WorkError, match=r"2 decoder processes died one after the other.*was killed, twice"):
         collect([seven_drives], tmp_path / "out", recipe())
 
 
-def _die(_video: Any, _footage: Any) -> None:
-    os._exit(139)
+def _die(*_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_on_three(video: Any, footage: Any) -> Any:
+    if video.clip_id == "drive-3":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return workers.sample(video, footage)
+
+
+def _send_or_die(connection: Any, video: Any, footage: Any) -> None:
+    connection.send(_die_on_three(video, footage))
 
 
 def test_resuming_with_another_recipe_or_other_footage_is_refused(seven_drives: Path, tmp_path: Path) -> None:
@@ -278,13 +307,12 @@ def test_resuming_with_another_recipe_or_other_footage_is_refused(seven_drives: 
     assert read_json(out / "artifact.json", "")["summary"]["clips"] == 1
 
 
-def test_a_named_file_must_be_a_video(seven_drives: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_named_alone_must_be_a_video(seven_drives: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bad = seven_drives / "drive-2.mp4"
+    shutil.copyfile(bad, tmp_path / "copy.mp4")
     assert "drive-2.mp4: cannot be read as a video" in problem([bad], out, recipe())
-    assert "drive-2.mp4: cannot be read as a video" in problem(
-        [seven_drives / "drive-0.mp4", bad], out, recipe()
-    )
+    assert "none of the 2 videos gives a clip" in problem([bad, tmp_path / "copy.mp4"], out, recipe())
     assert "no such file" in problem([seven_drives / "none.mp4"], out, recipe())
     assert not out.exists()
     short = "drive-0.mp4: lasts 2.00 s, shorter than footage.end_s=9"

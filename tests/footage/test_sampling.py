@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roadscribe.errors import InputError
+from roadscribe.footage import container as container_module
 from roadscribe.footage import packets, sampling
 from roadscribe.footage.sampling import fit_size, probe, read_frames, sample_times
 
@@ -126,10 +127,10 @@ class TestAskedFramesAreReturned:
                     break
             return found
 
-        with packets.opened(path, strict=True) as first:
+        with container_module.opened(path, strict=True) as first:
             held = pictures(first, 12)
             assert len(held) > 4
-            with packets.opened(path, strict=True) as second:
+            with container_module.opened(path, strict=True) as second:
                 beginning = pictures(second, 12)
                 held.clear()
                 first[0].close()
@@ -394,7 +395,7 @@ class TestBadFiles:
 
     def test_pictures_beyond_8k_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = write_video(tmp_path / "a.mp4")
-        monkeypatch.setattr(packets, "MAX_SOURCE_PIXELS", 200 * 112 - 1)
+        monkeypatch.setattr(container_module, "MAX_SOURCE_PIXELS", 200 * 112 - 1)
         assert "200x112 pixels, more than 8K" in problem(path)
 
     def test_a_file_over_the_limit(self, tmp_path: Path) -> None:

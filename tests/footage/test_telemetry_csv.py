@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,15 +93,127 @@ def test_a_table_of_something_else_is_no_telemetry(tmp_path: Path, header: str) 
         check_telemetry(table(tmp_path, f"{header}\n"))
 
 
-def test_rows_are_sorted_and_those_without_numbers_are_listed(tmp_path: Path) -> None:
-    text = "time_s,speed_kmh\n3,36\n1,18\n\nnan,5\n2,NaN\n4,inf\n5\n6,-1\n,7\n7,x\n0,0\n"
+def test_rows_without_numbers_are_listed(tmp_path: Path) -> None:
+    text = "time_s,speed_kmh\n0,0\n1,18\n\nnan,5\n2,NaN\n3,36\n4,inf\n5\n6,-1\n,7\n7,x\n8,1_0\n"
     telemetry, notes = read_telemetry(table(tmp_path, text))
     assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 0), (1, 5), (3, 10)]
     assert notes == (
-        "a.csv: lines 5, 10 without a time left out",
-        "a.csv: line 9 with a speed below zero, taken as unknown",
-        "a.csv: lines 6, 7, 8, 9, 11 without a number beside the time left out",
+        "a.csv: line 9 with fewer cells than the header, what is missing taken as unknown",
+        "a.csv: lines 5, 11 without a time left out",
+        "a.csv: line 10 with a speed below zero, taken as unknown",
+        "a.csv: lines 6, 8, 9, 10, 12 and 1 more without a number beside the time left out",
     )
+
+
+def test_a_clock_that_was_restarted_is_an_error_with_its_line(tmp_path: Path) -> None:
+    path = table(tmp_path, "time_s,speed_kmh\n0,1\n5,2\n0,3\n5,4\n")
+    with pytest.raises(
+        InputError, match=r"a\.csv:4: the time falls from 5 s \(line 3\) to 0 s, as where a clock"
+    ):
+        read_telemetry(path)
+
+
+def test_rows_that_are_swapped_within_a_second_are_put_in_order_and_said(tmp_path: Path) -> None:
+    telemetry, notes = read_telemetry(table(tmp_path, "time_s,speed_mps\n0,1\n0.2,3\n0.1,2\n0.2,9\n"))
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 1), (0.1, 2), (0.2, 3)]
+    assert notes == (
+        "a.csv: line 4 earlier than a row above by at most 1 s, put in order",
+        "a.csv: line 5 with the time of a row before left out",
+    )
+
+
+def test_rows_are_held_against_the_header(tmp_path: Path) -> None:
+    telemetry, notes = read_telemetry(table(tmp_path, "time_s,speed_mps\n0,1\n1,5,2\n2,3,\n3,4\n"))
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 1), (2, 3), (3, 4)]
+    assert notes == ("a.csv: line 3 with more cells than the header left out",)
+    with pytest.raises(InputError, match=r"a\.csv:2: has 4 cells, the header 2 columns.*decimal commas"):
+        read_telemetry(table(tmp_path, "time_s,speed_kmh\n0,5,36,2\n1,5,37,2\n"))
+    telemetry, notes = read_telemetry(table(tmp_path, "time_s,course,speed_mps\n0,9,1\n1,9\n2,9,3\n3,1"))
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 1), (1, None), (2, 3)]
+    assert notes == (
+        "a.csv: line 5 at the file's end with fewer cells than the header, left out",
+        "a.csv: line 3 with fewer cells than the header, what is missing taken as unknown",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "readings", "said"),
+    [
+        ("time_s\tspeed_mps\n0,5\t1,25\n1,0\t1,000\n", [(0.5, 1.25), (1, 1)], None),
+        ("time_s;speed_mps\n0.5;1\n1.5;1,000\n", [(0.5, 1), (1.5, 1000)], "`1,000` is read as 1000"),
+        (
+            "time_ms;speed_kmh\n1.000;36,0\n2.000;72,5\n",
+            [(1, 10), (2, 72.5 / 3.6)],
+            "`1.000` is read as 1000",
+        ),
+        (
+            "time_s\tspeed_mps\n1.000\t36\n",
+            [(1, 36)],
+            "`1.000` is read as 1 (its numbers have a decimal point)",
+        ),
+        ("time_s,speed_mps\n1.000,36\n", [(1, 36)], None),
+        ('time_s,speed_mps\n"0,5","1,5"\n', [(0.5, 1.5)], None),
+        ("time_ms;speed_mps\n1,234.5;2\n", [(1.2345, 2)], None),
+        ("time_ms;speed_mps\n1.234,5;2\n", [(1.2345, 2)], None),
+    ],
+)
+def test_a_tables_own_cells_say_what_a_comma_is(
+    tmp_path: Path, text: str, readings: list[tuple[float, float]], said: str | None
+) -> None:
+    telemetry, notes = read_telemetry(table(tmp_path, text))
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [pytest.approx(pair) for pair in readings]
+    assert (said in notes[0]) if said else notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time_s;speed_kmh\n1;1,000\n", "`1,000` may be 1000 or 1"),
+        ("time_s\tspeed_kmh\n1\t36,000\n", "`36,000` may be 36000 or 36"),
+        ("time_s;speed_kmh\n1.000;36\n", "`1.000` may be 1000 or 1"),
+        ("time_s;speed_kmh\n0,5;36.5\n", "`0,5` has a decimal comma, `36.5` a decimal point"),
+    ],
+)
+def test_a_number_that_may_be_two_is_an_error(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_telemetry(table(tmp_path, text))
+    assert said in str(caught.value)
+    assert "without groups of thousands" in str(caught.value)
+
+
+ISO = "timestamp,speed_mps\n2024-01-31T12:00:00.5Z,1\n2024-01-31 13:00:01+01:00,2\n"
+
+
+def test_dates_become_the_videos_time_where_its_start_is_known(tmp_path: Path) -> None:
+    telemetry, notes = read_telemetry(table(tmp_path, ISO), start_epoch_s=1706702400)
+    assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0.5, 1), (1, 2)]
+    assert notes == ()
+    check_telemetry(table(tmp_path, ISO))
+    with pytest.raises(InputError) as caught:
+        read_telemetry(table(tmp_path, ISO))
+    assert "a.csv:2: `2024-01-31T12:00:00.5Z` is a date, and it is not known when the video begins" in str(
+        caught.value
+    )
+    assert '"telemetry_start_s": 1706702400.500' in str(caught.value)
+
+
+def test_a_date_without_a_zone_is_no_moment(tmp_path: Path) -> None:
+    text = "{},speed_mps\n2024-01-31T12:00:00,1\n"
+    with pytest.raises(InputError, match="has no time zone; write it with Z"):
+        read_telemetry(table(tmp_path, text.format("datetime")), start_epoch_s=1706702400)
+    telemetry, _ = read_telemetry(table(tmp_path, text.format("utc_time")), start_epoch_s=1706702399)
+    assert telemetry[0].time_s == 1
+    with pytest.raises(InputError, match="`12:00:00` is a time of day without a date"):
+        check_telemetry(table(tmp_path, "time,speed_mps\n12:00:00,1\n"))
+
+
+def test_a_manifest_says_when_a_video_with_dates_begins(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=20, fps=10, size=(160, 96))
+    table(tmp_path, ISO)
+    row = '{"video": "a.mp4", "telemetry": "a.csv", "telemetry_start_s": 1706702400}'
+    (tmp_path / "drives.jsonl").write_text(row, encoding="utf-8")
+    (clip,) = read_clips(collect([tmp_path], tmp_path / "out", RECIPE))
+    assert [item.time_s for item in clip.evidence.telemetry] == [0.5, 1]
 
 
 def test_a_reading_with_a_course_is_kept_where_its_speed_is_missing(tmp_path: Path) -> None:
@@ -109,7 +222,7 @@ def test_a_reading_with_a_course_is_kept_where_its_speed_is_missing(tmp_path: Pa
 
 
 def test_times_since_1970_become_the_videos_only_where_the_header_says_so(tmp_path: Path) -> None:
-    rows = "1600000001000,36\n1600000000000,18\n"
+    rows = "1600000000000,18\n1600000001000,36\n"
     path = table(tmp_path, "timestamp_ms,speed_kmh\n" + rows)
     with pytest.raises(
         InputError, match="which no video does; if they count from 1970, call the column epoch_s"
@@ -132,9 +245,10 @@ def test_times_since_1970_become_the_videos_only_where_the_header_says_so(tmp_pa
         b"\xef\xbb\xbftime_s,speed_kmh\r\n1,36\r\n",
         "time_s\tspeed_kmh\n1\t36\n".encode("utf-16"),
         b"time_s;speed_kmh\n1,0;36,0\n",
-        b"# logger 3\n# \xe9\n\ntime_s,speed_kmh\n1,36\n",
+        "# logger 3\n# é\n\ntime_s,speed_kmh\n1,36\n".encode(),
         b'"time_s","speed_kmh"\n"1","36"\n',
         b"time_s|speed_kmh|note\n1|36|a,b,c\n",
+        "\ufefftime_s,speed_kmh\n1,36\n".encode("utf-16-be"),
     ],
 )
 def test_what_spreadsheets_and_loggers_write(tmp_path: Path, content: bytes) -> None:
@@ -144,7 +258,53 @@ def test_what_spreadsheets_and_loggers_write(tmp_path: Path, content: bytes) -> 
     assert (reading.time_s, reading.speed_mps, notes) == (1, pytest.approx(10), ())
 
 
-@settings(deadline=None)
+def test_what_bytes_were_taken_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for encoding, name in (("latin-1", "Latin-1"), ("utf-16-le", "UTF-16")):
+        path.write_bytes("Zeit time [µs],speed_kmh\n1000000,36\n".replace("Zeit ", "").encode(encoding))
+        (reading,), notes = read_telemetry(path)
+        assert (reading.time_s, reading.speed_mps) == (1, pytest.approx(10))
+        assert notes == (f"a.csv: is not in UTF-8: read as {name}",)
+
+
+CELLS = st.sampled_from(
+    ["0", "1", "2.5", "3,5", "1,000", "1.000", "1.234,5", '"4,5"', "-1", "", "x", "nan", "1_0", "9e3", "12:00",
+     "2024-01-31T12:00:00Z"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    header=st.sampled_from(
+        ["time_s,speed_kmh", "time_s;speed_mps", "epoch_ms\tspeed_mph\tcourse", "time,speed_kmh"]
+    ),
+    rows=st.lists(st.lists(CELLS, min_size=1, max_size=4), max_size=6),
+    start=st.none() | st.just(1706702400.0),
+)
+def test_every_row_of_a_table_is_a_reading_or_is_listed(
+    header: str, rows: list[list[str]], start: float | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    delimiter = next(char for char in ",;\t" if char in header)
+    lines = [header, *(delimiter.join(cells) for cells in rows)]
+    path = table(tmp_path_factory.mktemp("csv"), "\n".join(lines) + "\n")
+    try:
+        telemetry, notes = read_telemetry(path, start_epoch_s=start)
+    except (InputError, NoTelemetry) as error:
+        assert len(str(error).splitlines()) == 1
+        return
+    assert [item.time_s for item in telemetry] == sorted({item.time_s for item in telemetry})
+    listed = sum(_lines_in(note) for note in notes if note.endswith("left out"))
+    written = sum(bool(line.replace(delimiter, "").replace('""', "").strip()) for line in lines[1:])
+    assert len(telemetry) + listed == written
+
+
+def _lines_in(note: str) -> int:
+    found = re.match(r"a\.csv: lines? (\d+(?:, \d+)*)(?: and (\d+) more)?", note)
+    assert found
+    return len(found[1].split(",")) + int(found[2] or 0)
+
+
+@settings(deadline=None, max_examples=100)
 @given(content=st.binary(max_size=80) | st.text(alphabet='time_s,speed_kmh\n\r";0123456789.-', max_size=80))
 def test_any_bytes_are_a_table_or_one_clear_line(
     content: bytes | str, tmp_path_factory: pytest.TempPathFactory

@@ -91,7 +91,7 @@ def _run(
     mischief: Mischief | None,
     fsdp: bool,
 ) -> None:
-    with log.open("a", buffering=1) as file:
+    with log.open("a", encoding="utf-8", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)

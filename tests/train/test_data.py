@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from training_rows import FEATURES, make_row, save_rows
 from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
 from roadscribe.artifacts import open_output
@@ -22,6 +21,7 @@ from roadscribe.train.batches import Collator
 from roadscribe.train.data import DatasetFacts, check_rows, clip_key, open_rows
 from roadscribe.train.features import KnownClips
 from roadscribe.train.train import train
+from training_rows import FEATURES, make_row, save_rows
 
 FOOTAGE = Footage(frames=2, max_pixels=6144)
 

@@ -146,7 +146,7 @@ class Script:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -285,7 +285,7 @@ def _judge_all(
     seen: _Seen,
 ) -> None:
     """First pass over all clips; the judged rows go to a file, one line each."""
-    with judged.open("w") as file, progress(len(answers), "checking answers") as advance:
+    with judged.open("w", encoding="utf-8") as file, progress(len(answers), "checking answers") as advance:
         for batch in batches(_visit(answers, clips)):
             tasks = [
                 (visit.clip.frames[-1] if visit.clip else None, visit.name, visit.now, visit.answers)
@@ -322,7 +322,7 @@ def _write_all(
     """Second pass over all clips: rows settled, written or quarantined; returns (clip, drive, split)."""
     written: list[tuple[str, str, str]] = []
     with (
-        judged.open() as lines,
+        judged.open(encoding="utf-8") as lines,
         atomic_open(out / QUARANTINE) as quarantine,
         DatasetWriter(work / "arrow") as writer,
         progress(len(answers), "writing rows") as advance,

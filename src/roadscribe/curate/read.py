@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from roadscribe.artifacts import require_complete
-from roadscribe.clip import Clip
+from roadscribe.clip import Clip, same_name
 from roadscribe.curate.original import OriginalProblem, original_answers
 from roadscribe.curate.rules.answer import RawAnswer
 from roadscribe.errors import InputError
@@ -32,7 +32,7 @@ class AnswerLog:
 
     def name_of(self, clip: Clip) -> str:
         """The name under which a clip's answers are kept."""
-        return clip.clip_id
+        return same_name(clip.clip_id)
 
     def answers(self, clip_id: str) -> Iterator[RawAnswer]:
         """The answers to one clip, none when it was not asked."""
@@ -52,7 +52,7 @@ class AnswerList:
         self._answers = answers
         self.places: dict[str, list[int]] = {}
         for place, answer in enumerate(answers):
-            self.places.setdefault(answer.clip_id, []).append(place)
+            self.places.setdefault(same_name(answer.clip_id), []).append(place)
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -60,9 +60,8 @@ class AnswerList:
     def name_of(self, clip: Clip) -> str:
         """The clip's video as the answers name it, with or without its ending; else the clip's id."""
         video = Path(clip.provenance.path)
-        return next(
-            (name for name in (video.name, video.stem, clip.clip_id) if name in self.places), clip.clip_id
-        )
+        names = map(same_name, (video.name, video.stem, clip.clip_id))
+        return next((name for name in names if name in self.places), clip.clip_id)
 
     def answers(self, clip_id: str) -> Iterator[RawAnswer]:
         """The answers to one clip, none when it was not asked."""
@@ -114,7 +113,7 @@ def open_log(folder: Path) -> AnswerLog:
         )
     places: dict[str, list[tuple[int, int]]] = {}
     for row, (clip_id, start) in enumerate(last.values()):
-        places.setdefault(clip_id, []).append((row, start))
+        places.setdefault(same_name(clip_id), []).append((row, start))
     return AnswerLog(path, places)
 
 

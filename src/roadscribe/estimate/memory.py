@@ -394,7 +394,7 @@ def _per_token(
 @functools.cache
 def read_measured(path: Path) -> dict[str, Any]:
     """The whole of `measured.yaml`."""
-    found: dict[str, Any] = yaml.safe_load(path.read_text())
+    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 
 

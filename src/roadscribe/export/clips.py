@@ -10,7 +10,7 @@ from typing import NamedTuple
 from roadscribe.artifacts import require_complete
 from roadscribe.clip import Clip, Evidence, read_clips
 from roadscribe.errors import InputError
-from roadscribe.footage.collect import clip_from_video
+from roadscribe.footage.make_clip import clip_from_video
 from roadscribe.model.contract import VisionContract
 from roadscribe.recipe import Footage
 from roadscribe.simulator.record import MANIFEST, write_drives

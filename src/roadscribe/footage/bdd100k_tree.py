@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roadscribe.clip import same_name
 from roadscribe.footage.bdd100k import has_boxes, read_info, record_names
+from roadscribe.footage.container import reason
 from roadscribe.footage.json_stream import NotReadable, Place, stream_items
-from roadscribe.footage.packets import reason
 from roadscribe.progress import progress, say
 
 VIDEO_NAME = re.compile(r"([0-9a-f]{8})-[0-9a-f]{8}")
@@ -137,7 +138,7 @@ def _look_in_tree(bases: tuple[tuple[Path, int], ...], videos: list[Path], trees
             if not any(_same(folder, other) for other in chosen):
                 chosen.append(folder)
         loose += [path for path in _entries(base) if LOOSE_LABELS.fullmatch(path.name) and path.is_file()]
-    wanted = {video.stem for video in videos}
+    wanted = {same_name(video.stem) for video in videos}
     label_files = [path for folder in label_folders for path in _json_files(folder, trees.notes)] + loose
     info_files = [path for folder in info_folders for path in _json_files(folder, trees.notes)]
     label_files.sort(key=lambda path: not any(name.lower().startswith("det") for name in path.parts[-2:]))
@@ -146,11 +147,12 @@ def _look_in_tree(bases: tuple[tuple[Path, int], ...], videos: list[Path], trees
     labels = _index_labels(label_files, wanted, trees.notes)
     infos: dict[str, Path] = {}
     for path in info_files:
-        if path.stem in wanted:
-            infos.setdefault(path.stem, path)
+        if same_name(path.stem) in wanted:
+            infos.setdefault(same_name(path.stem), path)
     for video in videos:
+        stem = same_name(video.stem)
         trees.beside[video] = Beside(
-            tuple(labels.get(video.stem, ())), infos.get(video.stem), bool(label_files), bool(info_files)
+            tuple(labels.get(stem, ())), infos.get(stem), bool(label_files), bool(info_files)
         )
     rides = _rides(infos)
     by_half: dict[str, set[str]] = defaultdict(set)
@@ -160,13 +162,23 @@ def _look_in_tree(bases: tuple[tuple[Path, int], ...], videos: list[Path], trees
     for video in videos:
         match = VIDEO_NAME.fullmatch(video.stem)
         siblings = by_half.get(match[1], set()) if match else set()
-        ride_id = rides.get(video.stem) or min(siblings, default=None)
+        ride_id = rides.get(same_name(video.stem)) or min(siblings, default=None)
         if ride_id is not None:
             trees.ride_of[video] = ride_id
     say(
         f"evidence: labels for {len(labels)} and info for {len(infos)} of {len(wanted)} videos "
         f"(of {len(label_files)} label and {len(info_files)} info files)"
     )
+
+
+def is_evidence_folder(name: str) -> bool:
+    """Whether a folder of this name holds labels or info files."""
+    return bool(LABEL_FOLDER.fullmatch(name) or INFO_FOLDER.fullmatch(name))
+
+
+def is_label_list(name: str) -> bool:
+    """Whether a file of this name is a label list that is looked at outside folders of labels."""
+    return bool(LOOSE_LABELS.fullmatch(name))
 
 
 def _evidence_folders(base: Path, depth: int) -> Iterator[tuple[Path, bool]]:
@@ -218,9 +230,11 @@ def _index_labels(
 ) -> dict[str, list[LabelPlace]]:
     """Where the records about the wanted videos stand, those of a list of 2020 (``det_*``) in front."""
     found: dict[str, list[LabelPlace]] = defaultdict(list)
-    own = [path for path in files if path.stem in wanted]
+    own = [path for path in files if same_name(path.stem) in wanted]
     # Opening 70,000 files of other videos would take longer than all else.
-    lists = [path for path in files if path.stem not in wanted and not VIDEO_NAME.fullmatch(path.stem)]
+    lists = [
+        path for path in files if same_name(path.stem) not in wanted and not VIDEO_NAME.fullmatch(path.stem)
+    ]
     unknown: dict[Path, list[Path]] = defaultdict(list)
     megabytes = [max(1, round(_size(path) / 1e6)) for path in lists]
     with _progress_if(sum(megabytes), "reading label lists (MB)", at_least=20) as advance:
@@ -236,7 +250,7 @@ def _index_labels(
         more = f" (and {len(paths) - 1} more in {folder.name})" if len(paths) > 1 else ""
         notes.append((paths[0], f"holds no labels in BDD100K's formats{more}; not used"))
     for path in own:
-        found[path.stem].append(LabelPlace(path, None))
+        found[same_name(path.stem)].append(LabelPlace(path, None))
     return found
 
 
@@ -253,7 +267,7 @@ def _index_list(
             names = record_names(record)
             images += bool(names)
             any_boxes = any_boxes or has_boxes(record)
-            stem = next((name for name in names if name in wanted), None)
+            stem = next((name for name in map(same_name, names) if name in wanted), None)
             if stem is not None:
                 places.append((stem, place))
             if place.offset // 1_000_000 > done:

@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from roadscribe.clip import MAX_SPEED_MPS, Evidence, FrameLabels, Telemetry
+from roadscribe.clip import MAX_SPEED_MPS, Evidence, FrameLabels, Telemetry, same_name
 from roadscribe.errors import InputError
 from roadscribe.footage.bdd100k import Info, merge_labels, read_info, read_labels
 from roadscribe.footage.bdd100k_tree import Beside, LabelPlace, load_json, look_beside
+from roadscribe.footage.container import reason
 from roadscribe.footage.json_stream import read_item
-from roadscribe.footage.packets import reason
 from roadscribe.footage.sources import SourceVideo
 from roadscribe.footage.telemetry_csv import NoTelemetry, check_telemetry, read_telemetry
 
@@ -104,8 +104,10 @@ def _csv_beside(video: Path, tables: dict[Path, dict[str, Path]]) -> Path | None
             entries = sorted(video.parent.iterdir())
         except OSError:
             entries = []
-        tables[video.parent] = {path.stem: path for path in entries if path.suffix.lower() == ".csv"}
-    return tables[video.parent].get(video.stem)
+        tables[video.parent] = {
+            same_name(path.stem): path for path in entries if path.suffix.lower() == ".csv"
+        }
+    return tables[video.parent].get(same_name(video.stem))
 
 
 def _is_telemetry(path: Path, is_stated: bool, notes: list[tuple[Path, str]]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from roadscribe.artifacts import MANIFEST as ARTIFACT
 from roadscribe.artifacts import read_json
-from roadscribe.clip import Evidence
+from roadscribe.clip import Evidence, same_name
 from roadscribe.errors import InputError
-from roadscribe.footage.packets import reason
+from roadscribe.footage.container import reason
 
 MAX_ID_CHARS = 400
+
+WINDOWS_DRIVE = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class ManifestRow(BaseModel):
@@ -74,7 +77,8 @@ class Line(NamedTuple):
     def names(self) -> tuple[Any, ...]:
         """What tells this clip from others: a line that says the same replaces an earlier one."""
         row = self.row
-        return self.video, self.images, row.timestamps_s, row.start_s, row.end_s, row.clip_id
+        clip_id = row.clip_id and same_name(row.clip_id)
+        return self.video, self.images, row.timestamps_s, row.start_s, row.end_s, clip_id
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[Line]:
@@ -96,6 +100,7 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Line]:
     if isinstance(about, dict) and about.get("complete") is False:
         raise InputError(f"{path.parent}: is unfinished; run the stage that makes it again with --resume")
     found: dict[tuple[Any, ...], Line] = {}
+    names = _Names()
     called: dict[str, Line] = {}
     try:
         with path.open("rb") as file:
@@ -106,8 +111,8 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Line]:
                 content = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
                 if not content.strip():
                     continue
-                line = _read_line(content, folder, f"{path}:{number}")
-                other = called.setdefault(line.row.clip_id, line) if line.row.clip_id else line
+                line = _read_line(content, folder, f"{path}:{number}", names)
+                other = called.setdefault(same_name(line.row.clip_id), line) if line.row.clip_id else line
                 if other.names() != line.names():
                     raise InputError(
                         f"{line.where}: `clip_id` {line.row.clip_id!r} names another clip at {other.where}; "
@@ -121,11 +126,11 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Line]:
     return sorted(found.values(), key=lambda line: line.video)
 
 
-def _read_line(content: bytes, folder: Path, where: str) -> Line:
+def _read_line(content: bytes, folder: Path, where: str, names: _Names) -> Line:
     row = _parse_row(content, where)
-    images = tuple(folder / _inside(image, folder, where, "images") for image in row.images)
+    images = tuple(folder / _inside(image, folder, where, "images", names) for image in row.images)
     if row.video is not None:
-        video = folder / _inside(row.video, folder, where, "video")
+        video = folder / _inside(row.video, folder, where, "video", names)
     elif images:
         video = images[-1]
     else:
@@ -133,7 +138,7 @@ def _read_line(content: bytes, folder: Path, where: str) -> Line:
             f'{where}: video: Field required; write a line as {{"video": "a.mp4", ...}} or '
             '{"images": ["1.jpg", ...], "timestamps_s": [0, ...], ...}'
         )
-    telemetry = folder / _inside(row.telemetry, folder, where, "telemetry") if row.telemetry else None
+    telemetry = folder / _inside(row.telemetry, folder, where, "telemetry", names) if row.telemetry else None
     return Line(row, video, images, telemetry, where)
 
 
@@ -153,10 +158,46 @@ def _parse_row(content: bytes, where: str) -> ManifestRow:
     return row
 
 
-def _inside(name: str, folder: Path, where: str, key: str) -> PurePosixPath:
+class _Names:
+    """The names of files as the disk has them, for paths that are written in another Unicode form or for Windows."""
+
+    def __init__(self) -> None:
+        self._listed: dict[Path, dict[str, str]] = {}
+
+    def on_disk(self, name: str, folder: Path) -> PurePosixPath:
+        """A relative path of a manifest as the disk has it; as it is written where there is no such file."""
+        path = PurePosixPath(name)
+        if (folder / path).exists():
+            return path
+        if "\\" in name:
+            path = PurePosixPath(name.replace("\\", "/"))
+        here = folder
+        parts: list[str] = []
+        for part in path.parts:
+            if not (here / part).exists():
+                part = self._in(here).get(same_name(part), part)
+            parts.append(part)
+            here /= part
+        return PurePosixPath(*parts)
+
+    def _in(self, folder: Path) -> dict[str, str]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = {same_name(path.name): path.name for path in sorted(folder.iterdir())}
+            except OSError:
+                self._listed[folder] = {}
+        return self._listed[folder]
+
+
+def _inside(name: str, folder: Path, where: str, key: str, names: _Names) -> PurePosixPath:
     """A path of a manifest, refused when it leads out of the folder that paths are relative to."""
-    path = PurePosixPath(name)
+    if WINDOWS_DRIVE.match(name):
+        raise InputError(
+            f"{where}: `{key}` names a drive or a share of Windows ({name}); name files relative to the manifest's "
+            "folder, or to a folder given with --root"
+        )
     try:
+        path = names.on_disk(name, folder)
         leaves = path.is_absolute() or not real_path(folder / path).is_relative_to(real_path(folder))
     except (OSError, ValueError) as error:
         raise InputError(f"{where}: `{key}` is no usable path ({reason(error)}); mend the line") from error

@@ -7,52 +7,38 @@ never by counting or by a frame rate.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from av.container import Flags as ContainerFlags
 from av.container import InputContainer
 from av.packet import Packet
 from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
 from roadscribe.errors import InputError
-
-MAX_SOURCE_PIXELS = 8192 * 4352
-"""Pictures larger than 8K are refused before they are decoded: a small file can claim any size."""
-
-CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,ivf,dv,gif,yuv4mpegpipe"
+from roadscribe.footage.container import (
+    REPAIR,
+    STRICT_CODECS,
+    Unexpected,
+    demuxed,
+    opened,
+    reason,
 )
-"""FFmpeg's names of the formats that are opened: those that hold pictures and times, and none that names
-other files or addresses (playlists)."""
-
-STRICT_CODECS = ("h264", "hevc")
-"""Decoders that are told to fail on damage. The others are left alone: they also stumble over harmless
-oddities that old cameras write (MJPEG headers)."""
 
 WHOLE_PICTURES = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers whose samples are whole pictures, never one field of an interlaced one."""
 
 CUT_SHORT_S = 1.0
 """A file may end this much before its header says without being called cut short."""
-
-REPAIR = "copy the file again, or repair it with `ffmpeg -i IN -c copy OUT.mp4`"
-
-
-class Unexpected(Exception):
-    """The decoder did not give what the packets promised."""
 
 
 @dataclass(eq=False)
@@ -82,108 +68,6 @@ class Packets:
 def mark(packet: Packet[Any]) -> tuple[int | None, int]:
     """What a packet is known by when it is read again: its time and its size."""
     return (packet.dts if packet.pts is None else packet.pts), packet.size
-
-
-def file_size(path: Path, max_file_mb: int | None = None) -> int:
-    """Bytes of a file that can be read.
-
-    Raises:
-        InputError: no such file, a folder, a broken link, no permission, empty, or larger than
-            ``max_file_mb`` (MB of 10^6 bytes).
-    """
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):
-            path.open("rb").close()
-    except FileNotFoundError as error:
-        if path.is_symlink():
-            raise InputError(f"{path}: is a link to a file that is not there; mend or remove it") from error
-        raise InputError(f"{path}: no such file; check the path") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({reason(error)}); check its permissions") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{path}: is a folder, not a video; give a video file")
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path}: is not a regular file; give a video file")
-    if status.st_size == 0:
-        raise InputError(f"{path}: is empty (0 bytes); copy the file again")
-    if max_file_mb is not None and status.st_size > max_file_mb * 1_000_000:
-        raise InputError(
-            f"{path}: has {ceil(status.st_size / 1e6)} MB, more than footage.max_file_mb={max_file_mb}; "
-            "raise that limit or cut the video"
-        )
-    return status.st_size
-
-
-@contextmanager
-def opened(path: Path, *, strict: bool = False) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its video stream, ready to demux; what FFmpeg raises inside becomes one clear line.
-
-    Args:
-        path: the file.
-        strict: fail on damaged pictures instead of painting over them, where the decoder can tell.
-
-    Raises:
-        InputError: not a video, only sound, an unknown codec, a picture beyond `MAX_SOURCE_PIXELS`.
-    """
-    limits = {"max_pixels": str(MAX_SOURCE_PIXELS)}
-    try:
-        container = av.open(
-            f"file:{path}",
-            container_options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"},
-            options=limits,
-            metadata_errors="replace",  # cameras write their names in any encoding
-        )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: {_not_a_video(path, error)}") from error
-    with container:
-        pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not pictures:
-            held = "only sound" if container.streams.audio else "no pictures"
-            raise InputError(f"{path}: holds {held}; give a video file")
-        stream = pictures[0]
-        context: Any = stream.codec_context
-        if context is None or stream.time_base is None:
-            raise InputError(f"{path}: its codec is unknown here; convert it with `ffmpeg -i IN OUT.mp4`")
-        if context.width * context.height > MAX_SOURCE_PIXELS:
-            raise InputError(
-                f"{path}: its pictures have {context.width}x{context.height} pixels, more than 8K; "
-                "scale it down with `ffmpeg -i IN -vf scale=1920:-2 OUT.mp4`"
-            )
-        # FFmpeg can make up presentation times, but wrongly for B-frames that refer to each other.
-        container.flags &= ~ContainerFlags.gen_pts.value
-        for other in container.streams:
-            if other is not stream:
-                other.discard = Discard.all
-        context.copy_opaque = True
-        # One thread, so that an error belongs to the packet at hand; `collect` decodes a video a core.
-        context.thread_count = 1
-        context.options = limits
-        if strict and context.name in STRICT_CODECS:
-            context.options = {**limits, "err_detect": "explode"}
-        try:
-            yield container, stream
-        except (av.FFmpegError, MemoryError) as error:
-            raise InputError(f"{path}: cannot be decoded ({reason(error)}); {REPAIR}") from error
-
-
-def reason(error: BaseException) -> str:
-    """FFmpeg's or the system's own words for an error, on one line."""
-    words = error.strerror if isinstance(error, (av.FFmpegError, OSError)) else str(error)
-    return " ".join((words or type(error).__name__).split()).partition(": 'file:")[0]
-
-
-def _not_a_video(path: Path, error: Exception) -> str:
-    """Why FFmpeg would not open a file, in words that help."""
-    try:
-        with Image.open(path) as picture:
-            return f"is a {picture.format} picture, not a video; give a video file"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        pass
-    with path.open("rb") as file:
-        if b"ftyp" in file.read(64):
-            return "is an MP4 or MOV file without its index, as a recording that was cut off; copy it again"
-    return f"cannot be read as a video ({reason(error)}); give an MP4, MOV, MKV, WebM, AVI or TS file"
 
 
 class _Sent:
@@ -225,9 +109,9 @@ def read_packets(
     """
     packets = Packets()
     first: VideoFrame | None = None
-    damage = None
+    damage = why = None
     try:
-        for number, packet in numbered(container.demux(stream)):
+        for number, packet in numbered(demuxed(container, stream)):
             packets.times.append(packet.pts)
             packets.decode_times.append(packet.dts)
             packets.sizes.append(packet.size)
@@ -238,53 +122,70 @@ def read_packets(
             if packet.is_corrupt:
                 packets.corrupt.append(number)
             if first is None:
-                first = next(iter(_decoded(stream, packet)), None)
-    except av.FFmpegError as error:
+                frames, problem = _decoded(stream, packet)
+                first, why = next(iter(frames), None), problem or why
+    except Exception as error:  # of the demuxer: the packets before it are good
         damage = f"cannot be read to its end ({reason(error)})"
     if not packets.sizes:
         raise InputError(f"{path}: holds no frames; {REPAIR}")
     if first is None:
-        first = next(iter(_decoded(stream, None)), None)
+        frames, problem = _decoded(stream, None)
+        first, why = next(iter(frames), None), problem or why
     if first is None:
         held = f"{len(packets.sizes)} frames (codec {stream.codec_context.name})"
-        raise InputError(f"{path}: none of its {held} can be decoded; {REPAIR}")
+        raise InputError(f"{path}: none of its {held} can be decoded{f' ({why})' if why else ''}; {REPAIR}")
     if len(packets.sizes) - 1 in packets.corrupt:
         packets.shown[-1] = False
         damage = "is cut short within a frame"
+    if damage is not None:
+        damage += _how_far(container, stream, packets)
     return packets, first, damage or _cut_short(path, container, stream, packets)
 
 
-def _decoded(stream: VideoStream, packet: Packet[Any] | None) -> list[VideoFrame]:
-    """The pictures that come out when a packet goes in (None: all that are left); none when it is damaged."""
+def _decoded(stream: VideoStream, packet: Packet[Any] | None) -> tuple[list[VideoFrame], str | None]:
+    """The pictures that come out when a packet goes in (None: all that are left), or why there are none."""
     try:
-        return stream.codec_context.decode(packet)
-    except (av.InvalidDataError, av.EOFError):
-        return []
+        return stream.codec_context.decode(packet), None
+    except av.FFmpegError as error:
+        return [], None if isinstance(error, av.EOFError) else reason(error)
+
+
+def _readable_s(stream: VideoStream, packets: Packets) -> float | None:
+    """When the last picture that can be read ends, in seconds on the file's clock."""
+    ends = [
+        time + length
+        for time, length, is_shown in zip(packets.times, packets.durations, packets.shown, strict=True)
+        if time is not None and is_shown
+    ]
+    return float(max(ends) * stream.time_base) if ends and stream.time_base is not None else None
+
+
+def _how_far(container: InputContainer, stream: VideoStream, packets: Packets) -> str:
+    """How much of a damaged file can be read, for a message."""
+    end_s, promised_s = _readable_s(stream, packets), (container.duration or 0) / av.time_base
+    if end_s is None:
+        return ""
+    end_s -= (container.start_time or 0) / av.time_base
+    of = f" of {promised_s:.1f} s" if promised_s > end_s else " s"
+    return f": its frames can be read up to {end_s:.1f}{of}"
 
 
 def _cut_short(path: Path, container: InputContainer, stream: VideoStream, packets: Packets) -> str | None:
     """A word on a file whose header promises more than it holds, such as a recording that lost its end."""
     promised_s = (container.duration or 0) / av.time_base
-    ends = [
-        time + length
-        for time, length in zip(packets.times, packets.durations, strict=True)
-        if time is not None
-    ]
-    if not ends or stream.time_base is None:
-        return None
-    end_s = float(max(ends) * stream.time_base)
-    if end_s >= promised_s - CUT_SHORT_S:
+    end_s = readable_s = _readable_s(stream, packets)
+    if end_s is None or readable_s is None or end_s >= promised_s - CUT_SHORT_S:
         return None
     # The sound may go on longer than the pictures, so all streams are asked before the file is blamed.
-    with opened(path) as (again, _):
+    with suppress(InputError), opened(path) as (again, _):
         for other in again.streams:
             other.discard = Discard.default
-        for packet in again.demux():
+        for packet in demuxed(again):
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     if end_s >= promised_s - CUT_SHORT_S:
         return None
-    return f"is cut short: {promised_s:.1f} s are announced, {end_s:.1f} s are there"
+    return f"is cut short: {promised_s:.1f} s are announced, its frames can be read up to {readable_s:.1f} s"
 
 
 def order_by_times(packets: Packets) -> bool:
@@ -312,7 +213,7 @@ def order_by_decoding(path: Path, packets: Packets) -> None:
         # Only the order is asked for, so the costly last steps of decoding can be left out.
         context.options = {**context.options, "skip_loop_filter": "all", "skip_idct": "all"}
         frames: list[VideoFrame] = []
-        for number, packet in numbered(container.demux(stream)):
+        for number, packet in numbered(demuxed(container, stream)):
             try:
                 frames += context.decode(packet)
             except av.InvalidDataError:
@@ -324,7 +225,7 @@ def order_by_decoding(path: Path, packets: Packets) -> None:
                     order.append(number_of(frame))
                 if frame.is_corrupt:
                     packets.corrupt.append(number_of(frame))
-        order += [number_of(frame) for frame in _decoded(stream, None)]
+        order += [number_of(frame) for frame in _decoded(stream, None)[0]]
         if container.format.name in WHOLE_PICTURES and context.name in STRICT_CODECS:
             lost = sorted(set(range(len(packets.sizes))) - set(order))
     for number in lost if order else ():
@@ -341,14 +242,18 @@ def _is_later(packets: Packets, number: int, than: int) -> bool:
     return number > than if time is None or other is None else time > other
 
 
-def presentation_ticks(path: Path, packets: Packets) -> list[int]:
+def presentation_ticks(path: Path, packets: Packets, *, is_raw: bool = False) -> list[int]:
     """When each picture of ``packets.order`` is shown, in ticks of the stream, never descending.
+
+    A raw codec stream has no times: its pictures are counted (``is_raw``).
 
     Raises:
         InputError: no picture is shown, or the times are missing or run backwards.
     """
     if not packets.order:
         raise InputError(f"{path}: none of its frames is shown or can be decoded; {REPAIR}")
+    if is_raw:
+        return list(range(len(packets.order)))
     ticks = [time for number in packets.order if (time := packets.times[number]) is not None]
     if len(ticks) < len(packets.order):
         # Without presentation times the k-th picture shown has the k-th decoding time.

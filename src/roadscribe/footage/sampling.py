@@ -22,26 +22,25 @@ import numpy as np
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
 from roadscribe.errors import InputError
+from roadscribe.footage.container import RAW_STREAMS, REPAIR, Unexpected, demuxed, file_size, opened
 from roadscribe.footage.packets import (
-    REPAIR,
     WHOLE_PICTURES,
     Packets,
-    Unexpected,
-    file_size,
     mark,
     number_of,
     numbered,
-    opened,
     order_by_decoding,
     order_by_times,
     presentation_ticks,
     read_packets,
     turn_of,
 )
+from roadscribe.footage.unread_tracks import unread_tracks
 
 SIDE = 32
 """Sides of a sampled frame are multiples of this: Qwen3-VL's patch (16) times its spatial merge (2)."""
@@ -51,6 +50,9 @@ SAME_MOMENT_S = 1e-6
 
 READ_ON = 64
 """Packets that are read and thrown away rather than sought over."""
+
+RAW_FPS = 30.0
+"""Frames per second of a raw codec stream unless the recipe says otherwise (`footage.raw_fps`)."""
 
 FILTER = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
@@ -92,6 +94,10 @@ class VideoInfo:
     """Width and height of the decoded pictures, before they are turned."""
     turn: Image.Transpose | None
     """How they are turned to be seen upright."""
+    raw_fps: float = RAW_FPS
+    """Frames per second of a raw codec stream."""
+    notes: tuple[str, ...] = ()
+    """What of the file is not read, and how times were found that it does not hold."""
 
 
 def sample_times(rule: Literal["history", "start"], count: int, start_s: float, end_s: float) -> list[float]:
@@ -137,7 +143,7 @@ def fit_size(width: int, height: int, max_pixels: int) -> tuple[int, int]:
     return min(candidates, key=cost)
 
 
-def probe(path: Path, *, max_file_mb: int | None = None) -> VideoInfo:
+def probe(path: Path, *, max_file_mb: int | None = None, raw_fps: float = RAW_FPS) -> VideoInfo:
     """Read a video's packets, decode its first picture only, and tell when each frame is shown.
 
     A file whose packets carry no presentation times (AVI, MPEG-PS) or contradictory ones is decoded once, to
@@ -146,22 +152,27 @@ def probe(path: Path, *, max_file_mb: int | None = None) -> VideoInfo:
     Args:
         path: a video file; its content decides, not its suffix.
         max_file_mb: refuse larger files (MB of 10^6 bytes).
+        raw_fps: pictures per second of a raw codec stream (.h264, .hevc, .mjpeg), which holds no times.
 
     Raises:
         InputError: no such file, no permission, too large, not a video, no frames, no usable times.
     """
-    return _probe(path, file_size(path, max_file_mb))
+    try:
+        return _probe(path, file_size(path, max_file_mb), raw_fps)
+    except Unexpected as error:
+        raise InputError(f"{path}: {error}; {REPAIR}") from error
 
 
-def _probe(path: Path, size_bytes: int, *, by_decoding: bool = False) -> VideoInfo:
+def _probe(path: Path, size_bytes: int, raw_fps: float, *, by_decoding: bool = False) -> VideoInfo:
     with opened(path) as (container, stream):
         packets, first, damage = read_packets(path, container, stream)
-        if by_decoding or not order_by_times(packets):
+        is_raw = container.format.name in RAW_STREAMS
+        if by_decoding or is_raw or not order_by_times(packets):
             order_by_decoding(path, packets)
-        if by_decoding:
+        if by_decoding or is_raw:
             packets.keys = packets.keys[:1]
-        ticks = presentation_ticks(path, packets)
-        last_ticks = packets.durations[packets.order[-1]]
+        ticks = presentation_ticks(path, packets, is_raw=is_raw)
+        last_ticks = 1 if is_raw else packets.durations[packets.order[-1]]
         if last_ticks <= 0 and len(ticks) > 1:
             last_ticks = sorted(b - a for a, b in pairwise(ticks))[(len(ticks) - 1) // 2]
         squeeze = stream.sample_aspect_ratio or Fraction(1)
@@ -171,7 +182,10 @@ def _probe(path: Path, size_bytes: int, *, by_decoding: bool = False) -> VideoIn
         turn = turn_of(first)
         if turn in QUARTER_TURNS:
             width, height = height, width
-        tick_s = stream.time_base or Fraction(1)
+        tick_s = 1 / Fraction(raw_fps) if is_raw else stream.time_base or Fraction(1)
+        notes = unread_tracks(path, container, stream)
+        if is_raw:
+            notes.append(_raw_note(stream, raw_fps))
         return VideoInfo(
             path=path,
             width=width,
@@ -183,7 +197,19 @@ def _probe(path: Path, size_bytes: int, *, by_decoding: bool = False) -> VideoIn
             packets=packets,
             stored_size=(first.width, first.height),
             turn=turn,
+            raw_fps=raw_fps,
+            notes=tuple(notes),
         )
+
+
+def _raw_note(stream: VideoStream, raw_fps: float) -> str:
+    """What was assumed of a raw codec stream."""
+    rate = stream.codec_context.framerate
+    says = f" (its header says {float(rate):g})" if rate and abs(rate - raw_fps) > 0.01 else ""
+    return (
+        f"is a raw codec stream without times: {raw_fps:g} frames per second are assumed{says}; "
+        "set footage.raw_fps"
+    )
 
 
 def read_frames(video: Path | VideoInfo, times: Sequence[float], max_pixels: int) -> list[SampledFrame]:
@@ -217,7 +243,7 @@ def read_frames(video: Path | VideoInfo, times: Sequence[float], max_pixels: int
         pass
     # Keyframe marks or times that mislead: learn the order by decoding, and decode from the first keyframe.
     try:
-        return _read_moments(_probe(info.path, info.size_bytes, by_decoding=True), times, size)
+        return _read_moments(_probe(info.path, info.size_bytes, info.raw_fps, by_decoding=True), times, size)
     except Unexpected as error:
         raise InputError(f"{info.path}: {error}; {REPAIR}") from error
 
@@ -287,7 +313,7 @@ class _Reader:
     def _open(self) -> None:
         self._stack.close()
         self._container, self._stream = self._stack.enter_context(opened(self._info.path, strict=True))
-        self._packets = numbered(self._container.demux(self._stream))
+        self._packets = numbered(demuxed(self._container, self._stream))
         self._next = 0
 
     def near(self, number: int) -> str:
@@ -339,7 +365,7 @@ class _Reader:
         if time is not None:
             try:
                 self._container.seek(time, stream=self._stream)
-                packets = self._container.demux(self._stream)
+                packets = demuxed(self._container, self._stream)
                 for packet in packets:
                     key = self._key_of.get(mark(packet))
                     if key is not None and key <= begin:

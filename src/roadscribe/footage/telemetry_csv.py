@@ -1,15 +1,13 @@
 """Reads a table of time and speed (CSV) that lies beside a video; the header says which column is what.
 
-A column's unit stands in its name: ``time_s``, ``timestamp_ms``, ``Speed (km/h)``. A speed without a unit is an
-error, never a guess: 50 is a walk's pace in one unit and a motorway's in another.
+Nothing in it is guessed: what could be two numbers, a clock that runs back and a unit that is not said are errors
+with their line; rows that are left out are listed.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,94 +15,45 @@ from typing import NamedTuple
 
 from roadscribe.clip import Telemetry
 from roadscribe.errors import InputError
-from roadscribe.footage.packets import reason
+from roadscribe.footage.container import reason
+from roadscribe.footage.telemetry_header import EXAMPLES as EXAMPLES
+from roadscribe.footage.telemetry_header import Column, read_header
+from roadscribe.footage.telemetry_header import NoTelemetry as NoTelemetry
+from roadscribe.footage.telemetry_numbers import Ambiguous, Marks, iso_seconds, marks_of, number
 
 MAX_CSV_BYTES = 64_000_000
 """A day of readings at 10 a second has 30 MB."""
 
+HEADER_BYTES = 65_536
+
 LOOKS_LIKE_EPOCH_S = 1e8
 """Three years: a time beyond it was not counted from a video's start."""
 
+JITTER_S = 1.0
+"""Rows may run back in time by this much, as loggers of several sensors write them; further is another clock."""
+
 SHOWN_ROWS = 5
-
-SECONDS = {
-    "s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0,
-    "ms": 1e-3, "msec": 1e-3, "millis": 1e-3, "millisecond": 1e-3, "milliseconds": 1e-3,
-    "us": 1e-6, "usec": 1e-6, "micros": 1e-6, "microsecond": 1e-6, "microseconds": 1e-6,
-    "ns": 1e-9, "nsec": 1e-9, "nanos": 1e-9, "nanosecond": 1e-9, "nanoseconds": 1e-9,
-}  # fmt: skip
-METRES_PER_SECOND = {
-    "mps": 1.0, "m_s": 1.0, "ms": 1.0, "m_per_s": 1.0, "m_sec": 1.0, "ms_1": 1.0,
-    "meters_per_second": 1.0, "metres_per_second": 1.0, "meter_per_second": 1.0, "metre_per_second": 1.0,
-    "kmh": 1 / 3.6, "km_h": 1 / 3.6, "kph": 1 / 3.6, "kmph": 1 / 3.6, "km_hr": 1 / 3.6, "kmhr": 1 / 3.6,
-    "km_per_h": 1 / 3.6, "km_per_hour": 1 / 3.6, "kilometers_per_hour": 1 / 3.6, "kilometres_per_hour": 1 / 3.6,
-    "mph": 0.44704, "mi_h": 0.44704, "miles_per_hour": 0.44704,
-    "kn": 1852 / 3600, "kt": 1852 / 3600, "kts": 1852 / 3600, "knot": 1852 / 3600, "knots": 1852 / 3600,
-    "fps": 0.3048, "ft_s": 0.3048, "feet_per_second": 0.3048,
-}  # fmt: skip
-"""By definition: the international mile is 1609.344 m, the nautical mile 1852 m, the foot 0.3048 m."""
-DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0, "rad": 180 / math.pi, "radians": 180 / math.pi}
-PLACE_DEGREES = {"": 1.0, "deg": 1.0, "degree": 1.0, "degrees": 1.0}
-
-WORDS = {
-    "time": ("time", "timestamp", "t", "ts", "elapsed", "seconds", "epoch", "unixtime"),
-    "speed": ("speed", "velocity", "v", "vel"),
-    "course": ("course", "heading", "bearing"),
-    "latitude": ("latitude", "lat"),
-    "longitude": ("longitude", "lon", "lng", "long"),
-}
-"""What a column of each kind is called; other columns are not read."""
-
-# fmt: off
-OTHER_QUANTITIES = frozenset((
-    "limit", "max", "min", "avg", "mean", "average", "wind", "accuracy", "error", "std", "sigma",
-    "variance", "uncertainty", "confidence", "valid", "flag", "engine", "fan", "wheel", "angular", "yaw",
-    "rate", "x", "y", "z", "lateral", "vertical", "acc", "accel", "acceleration", "jerk", "source",
-    "status", "type", "unit", "zone",
-))
-# fmt: on
-"""A column with one of these words is another quantity: a speed limit is no speed."""
-
-# fmt: off
-SIDE_WORDS = frozenset((
-    "gps", "gnss", "can", "obd", "ego", "vehicle", "car", "own", "host", "imu", "sensor", "relative",
-    "rel", "video", "frame", "elapsed", "since", "start", "the", "in", "of", "over", "ground", "true",
-    "current", "measured", "raw", "filtered", "log", "utc", "epoch", "unix", "unixtime", "time",
-    "timestamp",
-))
-# fmt: on
-"""Words beside the quantity that change neither it nor its unit."""
-
-EPOCH_WORDS = frozenset({"epoch", "unix", "unixtime", "utc"})
-
-EXAMPLES = {
-    "time": "time_s, time_ms, epoch_s or epoch_ms",
-    "speed": "speed_mps, speed_kmh, speed_mph or speed_knots",
-    "course": "course_deg or course_rad",
-    "latitude": "latitude",
-    "longitude": "longitude",
-}
-
-
-class NoTelemetry(Exception):
-    """The table is none of time and speed; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class _Column:
-    index: int
-    factor: float
-    """To seconds, metres per second or degrees."""
-    epoch: bool = False
 
 
 @dataclass(frozen=True)
 class _Table:
     delimiter: str
     header: int
-    """Number of the header's line, from 0."""
-    columns: dict[str, _Column]
+    """Number of the header's row, from 0."""
+    width: int
+    """Columns of the header."""
+    columns: dict[str, Column]
     text: str
+    encoding: str | None
+    """Where it is not what the text should be in: what it was taken for."""
+
+
+class _Row(NamedTuple):
+    """A row below the header."""
+
+    line: int
+    cells: list[str]
+    """Without blanks around them and without empty ones beyond the header."""
 
 
 class Log(NamedTuple):
@@ -112,6 +61,12 @@ class Log(NamedTuple):
 
     telemetry: tuple[Telemetry, ...]
     notes: tuple[str, ...]
+
+
+class _Reading(NamedTuple):
+    line: int
+    time_s: float
+    values: dict[str, float | None]
 
 
 def check_telemetry(path: Path) -> None:
@@ -128,69 +83,185 @@ def read_telemetry(path: Path, *, start_epoch_s: float | None = None) -> Log:
     """The readings of a table in SI units, by time.
 
     Separators are commas, semicolons, tabs or bars. Times of a column called ``epoch`` (or ``unix``, ``utc``)
-    count from ``start_epoch_s``; where that is not given, from the first reading, and a note says so. Every
-    other time is on the video's clock. A row without a time, or with nothing beside it, is left out and listed;
-    a speed below zero says that it is not known.
+    count from ``start_epoch_s``; where that is not given, from the first reading, and a note says so. Dates with a
+    time of day (ISO 8601) need ``start_epoch_s``. Every other time is on the video's clock.
+
+    Left out and listed: a row with more cells than the header, the last row where it has fewer, one without a time,
+    with nothing beside it, or with the time of a row before. A speed below zero says that it is not known.
 
     Raises:
-        InputError: the table cannot be read, a unit is not known, or times look like an epoch without its name.
+        InputError: the table cannot be read, a unit is not known, times look like an epoch without its name or run
+            back by more than `JITTER_S`, a number may be two, dates without a start or a zone, or every row has
+            more cells than the header.
         NoTelemetry: as `check_telemetry`.
     """
     table = _read_table(path)
+    rows = list(_rows(path, table))
+    left_out: dict[str, list[int]] = {}
+    fitting = _fitting(path, table, rows, left_out)
+    marks = _marks(path, table, fitting)
+    readings = list(_readings(path, table, fitting, marks, left_out, start_epoch_s))
+    in_order = _by_time(path, readings, left_out)
+    notes = [f"is not in UTF-8: read as {table.encoding}"] if table.encoding else []
+    if marks.doubt:
+        read_as = number(marks.doubt, marks.decimal)
+        mark = "point" if marks.decimal == "." else "comma"
+        notes.append(f"`{marks.doubt}` is read as {read_as:g} (its numbers have a decimal {mark})")
+    notes += [f"{_listed(lines)} {what}" for what, lines in left_out.items()]
+    begin = 0.0
     time = table.columns["time"]
-    rows: list[tuple[float, Telemetry]] = []
+    if in_order and (time.epoch or time.iso):
+        begin = in_order[0].time_s if start_epoch_s is None else start_epoch_s
+        if start_epoch_s is None:
+            notes.append(f"times count from the first reading, {begin:.3f} s after 1970")
+    elif in_order and abs(in_order[-1].time_s) > LOOKS_LIKE_EPOCH_S:
+        raise InputError(
+            f"{path}: its times reach {in_order[-1].time_s:.0f} s, which no video does; if they count from 1970, "
+            "call the column epoch_s (or epoch_ms)"
+        )
+    if not in_order:
+        notes.append("holds no reading")
+    telemetry = tuple(
+        Telemetry(
+            time_s=reading.time_s - begin,
+            speed_mps=reading.values.get("speed"),
+            course_deg=reading.values.get("course"),
+            latitude=reading.values.get("latitude"),
+            longitude=reading.values.get("longitude"),
+        )
+        for reading in in_order
+    )
+    return Log(telemetry, tuple(f"{path.name}: {note}" for note in notes))
+
+
+def _fitting(path: Path, table: _Table, rows: list[_Row], left_out: dict[str, list[int]]) -> list[_Row]:
+    """The rows that have no more cells than the header has columns."""
+    wide = [row for row in rows if len(row.cells) > table.width]
+    if wide and len(wide) == len(rows):
+        raise InputError(
+            f"{path}:{wide[0].line}: has {len(wide[0].cells)} cells, the header {table.width} columns, as every row; "
+            "part columns with semicolons where numbers have decimal commas"
+        )
+    if wide:
+        left_out["with more cells than the header left out"] = [row.line for row in wide]
+    fitting = [row for row in rows if len(row.cells) <= table.width]
+    if len(fitting) > 1 and len(fitting[-1].cells) < min(table.width, len(fitting[-2].cells)):
+        # A logger that is cut off ends within a number.
+        left_out["at the file's end with fewer cells than the header, left out"] = [fitting.pop().line]
+    if short := [row.line for row in fitting if len(row.cells) < table.width]:
+        left_out["with fewer cells than the header, what is missing taken as unknown"] = short
+    return fitting
+
+
+def _marks(path: Path, table: _Table, rows: list[_Row]) -> Marks:
+    columns = [column for column in table.columns.values() if not column.iso]
+    cells = (row.cells[column.index] for row in rows for column in columns if column.index < len(row.cells))
+    try:
+        return marks_of(cells, table.delimiter)
+    except Ambiguous as error:
+        raise InputError(
+            f"{path}: {error}; write its numbers with a decimal point and without groups of thousands"
+        ) from error
+
+
+def _readings(
+    path: Path,
+    table: _Table,
+    rows: list[_Row],
+    marks: Marks,
+    left_out: dict[str, list[int]],
+    start_epoch_s: float | None,
+) -> Iterator[_Reading]:
+    """The rows that hold a time and something beside it, in SI units."""
     no_time: list[int] = []
-    nothing: list[int] = []
     negative: list[int] = []
-    for number, cells in _rows(path, table):
-        at = _cell(cells, time, table.delimiter)
-        if at is None:
-            no_time.append(number)
+    nothing: list[int] = []
+    for line, cells in rows:
+        time_s = _time(path, table.columns["time"], line, cells, marks, start_epoch_s)
+        if time_s is None:
+            no_time.append(line)
             continue
         values = {
-            kind: _cell(cells, column, table.delimiter)
-            for kind, column in table.columns.items()
-            if kind != "time"
+            kind: _value(cells, column, marks) for kind, column in table.columns.items() if kind != "time"
         }
         speed = values.get("speed")
         if speed is not None and speed < 0:
-            negative.append(number)
-            values["speed"] = speed = None
+            negative.append(line)
+            values["speed"] = None
         if all(value is None for value in values.values()):
-            nothing.append(number)
+            nothing.append(line)
             continue
-        reading = Telemetry(
-            time_s=0.0,
-            speed_mps=speed,
-            course_deg=values.get("course"),
-            latitude=values.get("latitude"),
-            longitude=values.get("longitude"),
-        )
-        rows.append((at, reading))
-    rows.sort(key=lambda row: row[0])
-    notes = [
-        f"{path.name}: {_listed(numbers)} {what}"
-        for numbers, what in (
-            (no_time, "without a time left out"),
-            (negative, "with a speed below zero, taken as unknown"),
-            (nothing, "without a number beside the time left out"),
-        )
-        if numbers
-    ]
-    begin = 0.0
-    if rows and time.epoch:
-        begin = rows[0][0] if start_epoch_s is None else start_epoch_s
-        if start_epoch_s is None:
-            notes.append(f"{path.name}: times count from the first reading, {begin:.3f} s after 1970")
-    elif rows and abs(rows[-1][0]) > LOOKS_LIKE_EPOCH_S:
+        yield _Reading(line, time_s, values)
+    for what, lines in (
+        ("without a time left out", no_time),
+        ("with a speed below zero, taken as unknown", negative),
+        ("without a number beside the time left out", nothing),
+    ):
+        if lines:
+            left_out[what] = lines
+
+
+def _value(cells: list[str], column: Column, marks: Marks) -> float | None:
+    """The number of a cell in SI units; None where there is none."""
+    value = number(cells[column.index], marks.decimal) if column.index < len(cells) else None
+    return None if value is None or abs(value * column.factor) == float("inf") else value * column.factor
+
+
+def _time(
+    path: Path, column: Column, line: int, cells: list[str], marks: Marks, start_epoch_s: float | None
+) -> float | None:
+    """When a row was written: seconds of the video's clock, or from 1970."""
+    if not column.iso:
+        return _value(cells, column, marks)
+    found = iso_seconds(cells[column.index], is_utc=column.utc) if column.index < len(cells) else None
+    if found is None:
+        return None
+    seconds, has_zone = found
+    if not has_zone:
         raise InputError(
-            f"{path}: its times reach {rows[-1][0]:.0f} s, which no video does; if they count from 1970, "
-            "call the column epoch_s (or epoch_ms)"
+            f"{path}:{line}: `{cells[column.index]}` has no time zone; write it with Z or +01:00, or call the column "
+            "utc_time"
         )
-    if not rows:
-        notes.append(f"{path.name}: holds no reading")
-    telemetry = tuple(reading.model_copy(update={"time_s": at - begin}) for at, reading in rows)
-    return Log(telemetry, tuple(notes))
+    if start_epoch_s is None:
+        raise InputError(
+            f"{path}:{line}: `{cells[column.index]}` is a date, and it is not known when the video begins; say so in a "
+            f'manifest: {{"video": "a.mp4", "telemetry": "{path.name}", "telemetry_start_s": {seconds:.3f}}} '
+            "(seconds from 1970; these are the row's)"
+        )
+    return seconds
+
+
+def _by_time(path: Path, readings: list[_Reading], left_out: dict[str, list[int]]) -> list[_Reading]:
+    """Readings in order of time, each time once.
+
+    Raises:
+        InputError: the clock runs back.
+    """
+    latest = readings[0] if readings else None
+    swapped: list[int] = []
+    for reading in readings[1:]:
+        if latest is None or reading.time_s >= latest.time_s:
+            latest = reading
+        elif latest.time_s - reading.time_s > JITTER_S:
+            raise InputError(
+                f"{path}:{reading.line}: the time falls from {latest.time_s:g} s (line {latest.line}) to "
+                f"{reading.time_s:g} s, as where a clock was restarted or two logs were joined; cut the table to "
+                "the rows of its video, or sort them"
+            )
+        else:
+            swapped.append(reading.line)
+    if swapped:
+        left_out[f"earlier than a row above by at most {JITTER_S:g} s, put in order"] = swapped
+    in_order: list[_Reading] = []
+    repeated: list[int] = []
+    for reading in sorted(readings, key=lambda reading: reading.time_s):
+        if in_order and in_order[-1].time_s == reading.time_s:
+            repeated.append(reading.line)
+        else:
+            in_order.append(reading)
+    if repeated:
+        left_out["with the time of a row before left out"] = sorted(repeated)
+    return in_order
 
 
 def _listed(rows: list[int]) -> str:
@@ -199,25 +270,25 @@ def _listed(rows: list[int]) -> str:
     return f"line{'s' if len(rows) > 1 else ''} {shown}{more}"
 
 
-def _cell(cells: list[str], column: _Column, delimiter: str) -> float | None:
-    """The number of a cell in SI units; None where there is none."""
-    text = cells[column.index].strip() if column.index < len(cells) else ""
-    if delimiter != ",":
-        text = text.replace(",", ".")
-    try:
-        value = float(text) * column.factor
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+# ------------------------------------------------------------------------------------------------ the table
 
 
-def _rows(path: Path, table: _Table) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, table: _Table) -> Iterator[_Row]:
     """The rows below the header with their line numbers; empty ones are passed over."""
-    reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=table.delimiter)
+    for row, line, cells in _parsed(path, table.text, table.delimiter):
+        if row > table.header and any(cells):
+            while len(cells) > table.width and not cells[-1]:
+                cells.pop()
+            yield _Row(line, cells)
+
+
+def _parsed(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, int, list[str]]]:
+    """Every row: its number from 0, the number of its last line, its cells without the blanks around them."""
+    # Strict: a quotation mark that is never closed would take all lines below it into one cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row, cells in enumerate(reader):
-            if row > table.header and any(cell.strip() for cell in cells):
-                yield reader.line_num, cells
+            yield row, reader.line_num, [cell.strip() for cell in cells]
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}: no table ({error}); mend the line") from error
 
@@ -225,14 +296,14 @@ def _rows(path: Path, table: _Table) -> Iterator[tuple[int, list[str]]]:
 def _read_table(path: Path, *, header_only: bool = False) -> _Table:
     try:
         with path.open("rb") as file:
-            content = file.read(65_536 if header_only else MAX_CSV_BYTES + 1)
+            content = file.read(HEADER_BYTES if header_only else MAX_CSV_BYTES + 1)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file; give a CSV of time and speed") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); give a CSV of time and speed") from error
     if len(content) > MAX_CSV_BYTES:
         raise InputError(f"{path}: has more than {MAX_CSV_BYTES // 1_000_000} MB; cut it to the video's time")
-    text = _text(content)
+    text, encoding = _text(content, is_cut=header_only and len(content) == HEADER_BYTES)
     # Loggers write remarks above their header.
     lines = text.splitlines()[:50]
     first = next(
@@ -243,84 +314,38 @@ def _read_table(path: Path, *, header_only: bool = False) -> _Table:
     line = lines[first]
     delimiter = max(",;\t|", key=line.count)
     header = next(csv.reader([line], delimiter=delimiter), [])
-    return _Table(delimiter, _row_of(text, first, delimiter), _columns(path, header), text)
+    while header and not header[-1].strip():
+        header.pop()
+    place, below = _header_row(text, first, delimiter)
+    return _Table(delimiter, place, len(header), read_header(path, header, below), text, encoding)
 
 
-def _text(content: bytes) -> str:
+def _text(content: bytes, *, is_cut: bool) -> tuple[str, str | None]:
+    """The text of a file, and what its bytes were taken for where they are no UTF-8."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", errors="replace")
-    # Names and numbers are ASCII; a stray sign in a remark must not cost the file.
-    return content.decode("utf-8-sig", errors="replace")
-
-
-def _row_of(text: str, line: int, delimiter: str) -> int:
-    """Which row of the csv module the header's line is: it counts lines in quotes as one."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return content.decode("utf-16", errors="replace"), None
+    # ASCII in two bytes per character has a zero in every other place.
+    for encoding, zeros in (("utf-16-le", content[1:200:2]), ("utf-16-be", content[0:200:2])):
+        if len(zeros) > 3 and not zeros.strip(b"\0"):
+            return content.decode(encoding, errors="replace"), "UTF-16"
+    if is_cut:
+        content = content[: content.rfind(b"\n") + 1] or content
     try:
-        for row, _ in enumerate(reader):
-            if reader.line_num > line:
-                return row
+        return content.decode("utf-8-sig"), None
+    except UnicodeDecodeError:
+        return content.decode("latin-1"), "Latin-1"
+
+
+def _header_row(text: str, line: int, delimiter: str) -> tuple[int, list[str]]:
+    """Which row of the csv module the header's line is (it counts lines in quotes as one), and the row below it."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    place = None
+    try:
+        for row, cells in enumerate(reader):
+            if place is not None and any(cell.strip() for cell in cells):
+                return place, cells
+            if place is None and reader.line_num > line:
+                place = row
     except csv.Error:
         pass
-    return line
-
-
-def _columns(path: Path, header: list[str]) -> dict[str, _Column]:
-    kinds = {index: kind for index, name in enumerate(header) if (kind := _kind(name))}
-    if "time" not in kinds.values():
-        raise NoTelemetry(f"has no column of time (such as {EXAMPLES['time']})")
-    if len(set(kinds.values())) < 2:
-        raise NoTelemetry(f"has no column of speed (such as {EXAMPLES['speed']})")
-    found: dict[str, list[tuple[str, _Column]]] = {}
-    for index, kind in kinds.items():
-        name = header[index]
-        found.setdefault(kind, []).append((name.strip(), _column(path, index, name, kind)))
-    columns = {}
-    for kind, named in found.items():
-        # A log often has both clocks; the video's own is the one that needs no start.
-        own = [item for item in named if not item[1].epoch] if kind == "time" else named
-        choice = own or named
-        if len(choice) > 1:
-            names = ", ".join(name for name, _ in choice)
-            raise InputError(f"{path}: has {len(choice)} columns of {kind} ({names}); keep one")
-        columns[kind] = choice[0][1]
-    return columns
-
-
-def _words(name: str) -> list[str]:
-    parted = re.sub(r"([a-z])([A-Z])", r"\1_\2", name.strip().strip('"'))
-    return [word for word in re.split(r"[^a-z0-9°µ]+", parted.lower()) if word]
-
-
-def _kind(name: str) -> str | None:
-    """Which quantity a column's name speaks of; None for others."""
-    words = _words(name)
-    if OTHER_QUANTITIES & set(words):
-        return None
-    # One letter names a quantity only in front: `v_mps` is a speed, `battery_v` a voltage.
-    names = {word for place, word in enumerate(words) if place == 0 or len(word) > 1}
-    for kind in ("speed", "course", "latitude", "longitude", "time"):
-        if names & set(WORDS[kind]):
-            return kind
-    return None
-
-
-def _column(path: Path, index: int, name: str, kind: str) -> _Column:
-    words = _words(name)
-    epoch = kind == "time" and bool(EPOCH_WORDS & set(words))
-    units = {
-        "time": SECONDS,
-        "speed": METRES_PER_SECOND,
-        "course": DEGREES,
-        "latitude": PLACE_DEGREES,
-        "longitude": PLACE_DEGREES,
-    }[kind]
-    beside = SIDE_WORDS | set(WORDS[kind])
-    rest = [word.replace("µ", "u").replace("°", "deg") for word in words if word not in beside]
-    unit = "_".join(rest)
-    if kind == "time" and not unit and "seconds" in words:
-        unit = "s"
-    if unit not in units:
-        what = f"the unit {unit!r} is not known" if unit else "its unit is not said"
-        raise InputError(f"{path}: column `{name.strip()}`: {what}; name it {EXAMPLES[kind]}")
-    return _Column(index, units[unit], epoch)
+    return (line if place is None else place), []

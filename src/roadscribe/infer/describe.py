@@ -15,7 +15,7 @@ from roadscribe import tiny
 from roadscribe.answers.script import other_script
 from roadscribe.clip import Clip
 from roadscribe.errors import InputError
-from roadscribe.footage.collect import clip_from_source
+from roadscribe.footage.make_clip import clip_from_source
 from roadscribe.footage.sources import SourceVideo, find_videos, real_path
 from roadscribe.infer.agreement import AgreeingEngine, contradiction_findings
 from roadscribe.infer.engine import GeneratedReport, ReportEngine

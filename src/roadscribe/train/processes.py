@@ -130,7 +130,7 @@ def _heard_only_from_first() -> Iterator[None]:
     if speaks():
         yield
         return
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
         yield
 
 

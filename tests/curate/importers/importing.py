@@ -19,7 +19,7 @@ BDDX_HEADER = ["Input.Video"] + [
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def answers(raw: Path) -> list[tuple[str, str | None, str]]:
@@ -41,7 +41,7 @@ def write_bddx(path: Path, rows: Iterable[Sequence[str]]) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    path.write_text(json.dumps(value))
+    path.write_text(json.dumps(value), encoding="utf-8")
     return path
 
 

@@ -37,7 +37,7 @@ def write_table(path: Path, records: list[dict[str, Any]]) -> Path:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(records), path)
     elif path.suffix == ".csv":
-        with path.open("w", newline="") as file:
+        with path.open("w", encoding="utf-8", newline="") as file:
             # As pandas writes it: a nameless index first, arrays as NumPy prints them.
             writer = csv.writer(file)
             writer.writerow(["", *records[0]])
@@ -45,9 +45,9 @@ def write_table(path: Path, records: list[dict[str, Any]]) -> Path:
                 paths = "[" + " ".join(f"'{path}'" for path in fields["images"]) + "]"
                 writer.writerow([number, *({**fields, "images": paths}).values()])
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(fields) + "\n" for fields in records))
+        path.write_text("".join(json.dumps(fields) + "\n" for fields in records), encoding="utf-8")
     else:
-        path.write_text(json.dumps(records))
+        path.write_text(json.dumps(records), encoding="utf-8")
     return path
 
 
