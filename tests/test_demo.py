@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from in_process import roadscribe
 from roadscribe.demo import demo_recipe
 from roadscribe.recipe import load_recipe
 from roadscribe.report import PARAMETERS, holds_schema
@@ -61,7 +62,7 @@ def test_a_small_demo_walks_the_whole_street_and_resume_keeps_it(tmp_path):
     page = (out / "scorecard" / "scorecard.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "") and "https://" not in page
     before = (out / "scorecard" / "scorecard.json").read_bytes()
-    again = demo(out, *small, "--resume", timeout=120)
+    again = roadscribe("demo", "--out", out, *small, "--resume")
     assert again.returncode == 0, again.stderr
     assert (out / "scorecard" / "scorecard.json").read_bytes() == before
 

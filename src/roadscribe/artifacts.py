@@ -209,6 +209,8 @@ def _go_on(out: Path, manifest: dict[str, Any], recipe: dict[str, Any]) -> bool:
         leftover.unlink()
     if manifest.get("complete") is not True:
         return False
+    if _is_damaged(manifest):
+        raise InputError(f"{out / MANIFEST}: is damaged; make the artifact again with --overwrite")
     left_out = left_out_of(out, manifest)
     say(f"{out}: already complete" + (f"; {left_out}" if left_out.number else ""))
     return True
@@ -265,6 +267,12 @@ def finish(out: Path, *, left_out: int | None = None, listed_in: Sequence[str] =
     write_json(out / MANIFEST, {**manifest, "complete": True, "summary": summary})
 
 
+def _is_damaged(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest that says "complete" lacks what `finish` leaves in it."""
+    parts = (manifest.get("recipe"), manifest.get("summary"))
+    return manifest.get("complete") is True and not all(isinstance(part, dict) for part in parts)
+
+
 def left_out_of(out: Path, manifest: Any) -> LeftOutCount:
     """What the finished artifact in ``out`` says that it left out; 0 where its manifest does not say."""
     summary = manifest.get("summary") if isinstance(manifest, dict) else None
@@ -283,9 +291,7 @@ def require_complete(folder: Path, kind: str, verb: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise InputError(f"{folder}: is of kind {found!r}, not {kind!r}; make one with `roadscribe {verb}`")
-    if manifest.get("complete") is True and not all(
-        isinstance(manifest.get(part), dict) for part in ("recipe", "summary")
-    ):
+    if _is_damaged(manifest):
         raise InputError(f"{folder / MANIFEST}: is damaged; make the artifact again with `roadscribe {verb}`")
     if manifest.get("complete") is not True:
         raise InputError(f"{folder}: is unfinished; first run `roadscribe {verb} --resume` with its options")

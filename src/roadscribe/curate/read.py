@@ -101,6 +101,8 @@ def open_log(folder: Path) -> AnswerLog:
                             raise TypeError(f"{name} is no text")
                     if record["clip_id"] is None:
                         raise TypeError("clip_id is null")
+                    if not isinstance(record.get("injected"), list | None):
+                        raise TypeError("injected is no list")
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: not a record of raw answers ({error!r})") from error
                 offset += len(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from roadscribe.artifacts import read_json
+from roadscribe.artifacts import MANIFEST, read_json
 from roadscribe.errors import InputError, error_line
 
 STATE = "state.json"
@@ -39,7 +39,30 @@ def load_saved(folder: Path, *, checksums: bool = False) -> datasets.DatasetDict
         raise InputError(
             f"{folder}: not a saved dataset ({error_line(error)}); make one with `roadscribe curate`"
         ) from error
-    return found if isinstance(found, datasets.DatasetDict) else datasets.DatasetDict({"train": found})
+    splits = found if isinstance(found, datasets.DatasetDict) else datasets.DatasetDict({"train": found})
+    _require_rows(folder, splits)
+    return splits
+
+
+def _require_rows(folder: Path, splits: datasets.DatasetDict) -> None:
+    """Compare the rows of each split with what `curate` counted, where its manifest is in the folder above.
+
+    Raises:
+        InputError: a split is missing or has another number of rows.
+    """
+    path = folder.parent / MANIFEST
+    manifest = read_json(path, "the manifest of a dataset") if path.is_file() else None
+    summary = manifest.get("summary") if isinstance(manifest, dict) else None
+    counted = summary.get("splits") if isinstance(summary, dict) else None
+    there = {name: len(rows) for name, rows in splits.items()}
+    if isinstance(counted, dict) and counted != there:
+        shown = [
+            ", ".join(f"{name} {rows}" for name, rows in one.items()) or "none" for one in (there, counted)
+        ]
+        raise InputError(
+            f"{folder}: holds other rows ({shown[0]}) than `curate` wrote ({shown[1]}); copy the dataset again, or "
+            "curate again"
+        )
 
 
 def check_files(folder: Path, *, checksums: bool = False) -> None:
