@@ -13,6 +13,7 @@ their gradients are averaged.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import math
 import os
@@ -120,7 +121,9 @@ def train(options: argparse.Namespace) -> None:
     parameters = list(model.parameters())
     # One buffer holds all gradients, so that averaging and clipping are one operation each.
     gradients = torch.zeros(sum(p.numel() for p in parameters), device=device)
-    for parameter, part in zip(parameters, gradients.split([p.numel() for p in parameters]), strict=True):
+    for parameter, part in zip(
+        parameters, torch.split(gradients, [p.numel() for p in parameters]), strict=True
+    ):
         parameter.grad = part.view_as(parameter)
     optimizer = torch.optim.AdamW(
         parameters, lr=options.lr, betas=(0.9, 0.98), weight_decay=0.05, fused=device.type == "cuda"
@@ -231,8 +234,8 @@ def _finish(
     """
     model = teacher.model
     moved = deepstack_movement(model, mergers)
-    weights = {name: value.half() for name, value in model.state_dict().items()}
-    model.save_pretrained(out, state_dict=weights)
+    weights = copy.deepcopy(model).half()
+    weights.save_pretrained(out)
     figures = held_out_with(teacher, clips, min(200, clips))
     print_table(figures)
     facts |= {
