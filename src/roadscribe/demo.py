@@ -21,11 +21,13 @@ DEMO_OVERRIDES = (
     "footage.frames=6",
     "footage.window_s=1.5",
     "footage.max_pixels=61440",
-    "simulate.train_drives=240",
+    "simulate.train_drives=360",
     "simulate.seconds=3",
+    "annotate.error_rate=0.8",
     "train.batch_size=1",
     "train.gradient_accumulation=1",
     "train.learning_rate=5e-3",
+    "train.value_weight=8",
     "train.gradient_checkpointing=false",
     "train.read_back=same",
     "infer.max_new_tokens=400",
@@ -68,6 +70,7 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     from roadscribe.annotate.annotate import annotate
     from roadscribe.curate.curate import curate
     from roadscribe.evaluate.adapter import evaluate_adapter
+    from roadscribe.evaluate.against_truth import as_json, let_through
     from roadscribe.evaluate.evaluate import print_table
     from roadscribe.footage.collect import collect
     from roadscribe.infer.describe import describe_videos
@@ -94,7 +97,7 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
         Step("collect frames", 5, lambda: collect([drives], clips, recipe, **how)),
         Step("collect held-out frames", 4, lambda: collect([held_out], held_out_clips, recipe, **how)),
         Step("annotate", 1, lambda: annotate(recipe, clips, raw, **how)),
-        Step("curate", 3, lambda: curate(recipe, raw, clips, dataset, **how)),
+        Step("curate", 5, lambda: curate(recipe, raw, clips, dataset, **how)),
         Step("train", 185, lambda: train(recipe, dataset, adapter, **how)),
         Step(
             "evaluate",
@@ -104,6 +107,8 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     ]
     results = _walk(steps)
     print_table(results["evaluate"])
+    taught = let_through(raw, clips, dataset)
+    print(f"\n{taught.sentence()}")
     video = held_out / "videos" / f"sim-{test_seed:08d}.mp4"
     (described,) = describe_videos([video], str(adapter), recipe)
     print(f"\n{video}\n\n{described['text']}\n")
@@ -112,7 +117,15 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     print(f"next     roadscribe describe YOUR_VIDEO.mp4 --model {adapter}")
     means = require_complete(scorecard, "scorecard", "evaluate")["summary"]["mean_accuracy"]
     result = {"page": str(page), "adapter": str(adapter), "mean_accuracy": means, "described": described}
-    finish(out, page=str(page), adapter=str(adapter), mean_accuracy=means, report=described["text"])
+    result["teacher"] = as_json(taught)
+    finish(
+        out,
+        page=str(page),
+        adapter=str(adapter),
+        mean_accuracy=means,
+        report=described["text"],
+        teacher=result["teacher"],
+    )
     return json.loads(json.dumps(result))  # type: ignore[no-any-return]
 
 

@@ -25,9 +25,10 @@ from roadscribe.report import PARAMETERS
 from roadscribe.simulator import make_drive
 from roadscribe.simulator.simulate import FIRST_TEST_SEED
 from roadscribe.tiny import WEIGHTS
-from roadscribe.tiny.lessons import FIRST_SEED, FRAMES, HELD_OUT_SEED, lessons, story, telegram
-from roadscribe.tiny.pretrain import Teacher, clip_times, patchify
-from roadscribe.tiny.words import WORDS_SEED
+from roadscribe.tiny.lessons import FIRST_SEED, FRAMES, HELD_OUT_SEED, lessons, prose
+from roadscribe.tiny.pool import TEXT_TOKENS, Remembered, clip_times, encode_lessons, repetitions
+from roadscribe.tiny.sentences import fact, other_value
+from roadscribe.tiny.teacher import Teacher, patchify
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +78,7 @@ def test_the_lessons_hold_no_report_no_json_and_no_parameter_key():
     keys = [key for key in PARAMETERS if "_" in key]
     for seed in range(FIRST_SEED, FIRST_SEED + 30):
         drive = make_drive(seed)
-        truth = drive.truth(4.0)
-        for lesson in [
-            *lessons(drive, clip_times(4.0), rng),
-            story(truth, "daytime", rng),
-            telegram(truth, rng),
-        ]:
+        for lesson in [*lessons(drive, clip_times(4.0), rng), *prose(drive, clip_times(4.0), rng)]:
             text = f"{lesson.question} {lesson.answer}"
             assert not re.search(r"[{}*`#\"]", text)
             assert not any(key in text for key in keys)
@@ -95,14 +91,13 @@ def test_the_lessons_seeds_are_none_of_those_that_are_scored():
     # A run's training seeds end where its held-out seeds begin, FIRST_TEST_SEED later.
     for drives in ("train_drives", "test_drives"):
         assert any(getattr(bound, "le", None) == FIRST_TEST_SEED for bound in fields[drives].metadata)
-    assert FIRST_TEST_SEED + 1_000_000 + 1_000_000 <= HELD_OUT_SEED < FIRST_SEED < WORDS_SEED
+    assert FIRST_TEST_SEED + 1_000_000 + 1_000_000 <= HELD_OUT_SEED < FIRST_SEED
 
 
 def test_the_card_says_how_it_was_made_and_the_deepstack_mergers_were_trained(model):
     facts = json.loads((WEIGHTS / "training.json").read_text())
     assert facts["parameters"] == model.num_parameters()
     assert facts["steps"] > 0 and facts["first_seed"] >= FIRST_SEED
-    assert facts["words"]["first_seed"] >= FIRST_SEED
     assert len(facts["deepstack_change"]) == 2 * len(model.config.vision_config.deepstack_visual_indexes)
     assert all(change > 0.05 for change in facts["deepstack_change"].values())
     assert set(PARAMETERS) <= set(facts["held_out"])
@@ -138,3 +133,48 @@ def test_the_training_code_sees_what_the_processor_and_the_model_see(processor):
         teacher = Teacher(model, processor, torch.device("cpu"))
         found = teacher.read(batch["input_ids"], teacher.see(torch.from_numpy(frames)[None]))
     assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_a_long_answer_says_nothing_that_the_short_answers_deny():
+    from roadscribe.answers.prose import sentences
+
+    rng = random.Random(5)
+    for seed in range(FIRST_SEED, FIRST_SEED + 20):
+        drive = make_drive(seed)
+        truth = drive.truth(4.0)
+        for lesson in prose(drive, clip_times(4.0), rng):
+            if lesson.topic not in ("story", "warning", "caption"):
+                continue
+            said = list(sentences(lesson.answer))
+            person = [one for one in said if re.search(r"person|[Nn]obody|[Ss]omebody", one)]
+            denied = [one for one in person if re.search(r"\b[Nn]o(body)?\b", one)]
+            if person:
+                assert bool(denied) == (not truth.pedestrian_on_road)
+
+
+def test_a_sentence_to_check_is_right_or_clearly_wrong():
+    rng = random.Random(7)
+    for seed in range(FIRST_SEED, FIRST_SEED + 20):
+        truth = make_drive(seed).truth(4.0)
+        for name in PARAMETERS:
+            value = getattr(truth, name)
+            other = other_value(name, value, rng)
+            assert other != value
+            assert fact(name, other, random.Random(1)) != fact(name, value, random.Random(1))
+
+
+def test_a_conversation_fits_its_room_and_repeats_pieces_word_for_word(processor):
+    tokenizer = processor.tokenizer
+    rng = random.Random(2)
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(text)["input_ids"]
+
+    for seed in range(FIRST_SEED, FIRST_SEED + 6):
+        known = Remembered(make_drive(seed))
+        more = repetitions(encode, list(range(300)), rng)
+        assert all(question[-len(answer) :] == answer for question, answer in more)
+        text = encode_lessons(encode, prose(known, clip_times(4.0), rng), more, rng)
+        assert len(text.ids) == len(text.labelled) <= TEXT_TOKENS
+        answers = tokenizer.decode(text.ids[text.labelled])
+        assert answers.endswith("<|im_end|>") and "?" not in answers

@@ -47,7 +47,7 @@ SPEED_KMH = {  # (share, from, to)
     "tunnel": ((0.25, 10, 45), (0.75, 45, 118)),
 }  # fmt: skip
 LIGHT_SHARE = {"highway": 0.5, "urban": 0.82, "suburban": 0.78, "rural": 0.66, "tunnel": 0.5}
-PERSON_ON_ROAD_SHARE = {"highway": 0.1, "urban": 0.55, "suburban": 0.52, "rural": 0.46, "tunnel": 0.14}
+PERSON_ON_ROAD_SHARE = {"highway": 0.17, "urban": 0.62, "suburban": 0.6, "rural": 0.54, "tunnel": 0.2}
 PERSON_BESIDE_SHARE = {"highway": 0.06, "urban": 0.75, "suburban": 0.6, "rural": 0.35, "tunnel": 0.06}
 CURVATURES = {
     "straight": (0.34, -0.0003, 0.0003), "slight_left": (0.165, -0.0042, -0.0022),
@@ -337,7 +337,7 @@ def _draw_speeds(rng: random.Random, world: World) -> npt.NDArray[np.float64]:
 
 def _draw_persons(rng: random.Random, world: World) -> tuple[Person, ...]:
     left, right = world.edges_m
-    far, places = min(world.sight_m * 0.9, 28.0), []
+    far, places = min(world.sight_m * 0.9, 24.0), []
     if rng.random() < PERSON_ON_ROAD_SHARE[world.road_type]:
         for _ in range(rng.choices((1, 2, 3), (0.6, 0.3, 0.1))[0]):
             ahead = _log_uniform(rng, 7, far)

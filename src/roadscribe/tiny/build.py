@@ -88,13 +88,13 @@ def corpus(drives: int = 300) -> list[str]:
     from roadscribe.clip import Clip, Evidence, Provenance, Truth
     from roadscribe.prompts import INSTRUCTION
     from roadscribe.simulator import make_drive
-    from roadscribe.tiny.lessons import FIRST_SEED, lessons
+    from roadscribe.tiny.lessons import FIRST_SEED, lessons, prose
 
     rng = random.Random(0)
     texts: list[str] = []
     for seed in range(FIRST_SEED, FIRST_SEED + drives):
         drive = make_drive(seed)
-        for lesson in lessons(drive, (1.0, 1.3), rng):
+        for lesson in [*lessons(drive, (1.0, 1.3), rng), *prose(drive, (1.0, 1.3), rng)]:
             texts += [lesson.question, lesson.answer]
         clip = Clip(
             clip_id=drive.drive_id,

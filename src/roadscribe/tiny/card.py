@@ -23,26 +23,26 @@ trained from nothing by the Roadscribe project. **It knows only simulated drives
 nothing; it exists so that the whole path of fine-tuning, grammar and scorecard runs on a laptop.
 
 ## What it was taught
-Plain captions and questions about simulated drives (six images, 0.3 s apart), written in `lessons.py`. It never saw the
-report format, JSON, the parameter keys or the instruction; fine-tuning has those left to teach. The tokenizer's merges
-were learned from lessons, the instruction and reports: it cuts their words into few pieces but says nothing about them.
+Questions about simulated drives (six images, 0.3 s apart) with short answers, longer captions in plain prose, sentences
+that are right or wrong, catchwords, and strings of random pieces to repeat, all in one schedule (`lessons.py`,
+`sentences.py`, `pool.py`). It never saw the report format, JSON, the parameter keys or the instruction; fine-tuning
+has those left to teach. The tokenizer's merges were learned from lessons, the instruction and reports: it cuts their
+words into few pieces but says nothing about them.
 
-| | seeing (`pretrain`) | words (`words`) |
-|---|---|---|
-| what | all weights, short answers | language model only, captions, talks of repeating random pieces |
-| clips rendered | {clips_rendered:,} | {words_clips:,} |
-| first seed | {first_seed:,} | {words_seed:,} |
-| steps | {steps:,} of {batch} clips | {words_steps:,} of {words_batch} clips and {words_strings} talks |
-| learning rate | {learning_rate} | {words_rate} |
-| time | {minutes} min, {device} | {words_minutes} min, {words_device} |
+| | |
+|---|---|
+| clips rendered | {clips_rendered:,} |
+| first seed | {first_seed:,} |
+| steps | {steps:,} of {batch} clips |
+| learning rate | {learning_rate} |
+| time | {minutes} min, {device} x {devices} |
 
 Seeds below 10,000,000 were never taught; the demo uses seeds below 3,000,000.
 
 ## Held-out figures
-Share of right answers to one plain question each, in %, on drives from seed 9,000,000 up, in words, greedily.
-Speed counts within max(5 km/h, 15 %), distance within max(5 m, 25 %). "black" shows black images, "shuffled" the same
-images in another order. The first four columns belong to the first half ({held_out_drives:,} drives), the last to the
-shipped weights ({words_held_out} drives).
+Share of right answers to one plain question each, in %, on {held_out_drives:,} drives from seed 9,000,000 up, in words,
+greedily. Speed counts within max(5 km/h, 15 %), distance within max(5 m, 25 %). "black" shows black images, "shuffled"
+the same images in another order.
 
 {table}
 
@@ -51,36 +51,25 @@ answers change (a test holds this).
 
 ## Make it again
 ```
-python -m roadscribe.tiny.pretrain --out seeing --compile --steps {steps} --batch {batch} --lr {learning_rate}
-python -m roadscribe.tiny.words --base seeing --out weights --steps {words_steps} --lr {words_rate}
+torchrun --nproc-per-node {devices} -m roadscribe.tiny.pretrain --out weights --compile --steps {steps} --batch {batch_each} --lr {learning_rate}
 ```
-The first wants a CUDA card (a CPU would take weeks), the second runs anywhere. Clips are drawn in the order in which
-worker processes finish, so a second run gives a model like this one, not the same bytes.
+It wants CUDA cards (a CPU would take months). Clips are drawn in the order in which worker processes finish, so a
+second run gives a model like this one, not the same bytes.
 """
 
 
 def card(facts: dict[str, Any]) -> str:
-    """The card as Markdown; ``facts`` is what `roadscribe.tiny.words` wrote to ``training.json``."""
-    words = facts["words"]
-    header = "| | seen | black | shuffled | majority | shipped, seen |\n|---|---|---|---|---|---|\n"
+    """The card as Markdown; ``facts`` is what `roadscribe.tiny.pretrain` wrote to ``training.json``."""
+    header = "| | seen | black | shuffled | majority |\n|---|---|---|---|---|\n"
     rows = []
     for name, row in facts["held_out"].items():
-        now = words["held_out"].get(name, {}).get("seen")
-        cells = [row["seen"], row["black"], row["shuffled"], row["majority"], now]
-        rows.append(f"| {name} | " + " | ".join("" if c is None else f"{100 * c:.1f}" for c in cells) + " |")
+        cells = [row[column] for column in ("seen", "black", "shuffled", "majority")]
+        rows.append(f"| {name} | " + " | ".join(f"{100 * cell:.1f}" for cell in cells) + " |")
     moved = facts["deepstack_change"].values()
     return _CARD.format(
         **{key: facts[key] for key in ("parameters", "clips_rendered", "first_seed", "steps", "batch")},
-        **{key: facts[key] for key in ("learning_rate", "minutes", "device", "held_out_drives")},
-        words_clips=words["clips_rendered"],
-        words_seed=words["first_seed"],
-        words_steps=words["steps"],
-        words_batch=words["clips_a_step"],
-        words_strings=words["strings_a_step"],
-        words_rate=words["learning_rate"],
-        words_minutes=words["minutes"],
-        words_device=words["device"],
-        words_held_out=words["held_out_drives"],
+        **{key: facts[key] for key in ("learning_rate", "minutes", "device", "devices", "held_out_drives")},
+        batch_each=facts["batch"] // facts["devices"],
         table=header + "\n".join(rows),
         deepstack=f"{min(moved):.1f} to {max(moved):.1f} times",
     )

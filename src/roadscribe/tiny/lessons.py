@@ -12,6 +12,7 @@ from typing import Protocol
 
 from roadscribe.clip import FrameLabels
 from roadscribe.report import DrivingParameters
+from roadscribe.tiny.sentences import fact, other_value, story_text, warnings
 
 FRAMES = 6
 """Images a clip in the lessons."""
@@ -159,113 +160,101 @@ def _side(x: float) -> str:
 
 
 def caption(truth: DrivingParameters, rng: random.Random) -> Lesson:
-    """A few sentences that state some of the facts, in varying order."""
-    place = say("road_type", truth.road_type)
-    distance = truth.closest_vehicle_distance
-    facts = [
-        f"We drive at {say('ego_vehicle_speed', truth.ego_vehicle_speed)}.",
-        f"This is a {place} road with {truth.lane_count} lanes.",
-        f"The weather is {say('weather', truth.weather)} and the visibility is {truth.visibility}.",
-        f"The nearest vehicle is {distance} m ahead." if distance is not None else "No vehicle is near.",
-        f"The road is {say('road_curvature', truth.road_curvature)}.",
-        "A person is on the road." if truth.pedestrian_on_road else "Nobody is on the road.",
-        f"The light is {truth.traffic_light_state}."
-        if truth.traffic_light_state != "none"
-        else "There is no light.",
-        f"There is {say('traffic_density', truth.traffic_density)} traffic."
-        if truth.traffic_density != "none"
-        else "There is no traffic.",
-        f"The risk is {truth.risk_factor}.",
-    ]
-    chosen = rng.sample(facts, rng.randint(3, 5))
-    return Lesson("caption", rng.choice(("Describe what you see.", "What is happening?")), " ".join(chosen))
+    """A few sentences that state some of the facts, in any order."""
+    imperial = rng.random() < 0.15
+    chosen = rng.sample(list(_QUESTIONS), rng.randint(3, 5))
+    text = " ".join(fact(parameter, getattr(truth, parameter), rng, imperial) for parameter in chosen)
+    return Lesson("caption", rng.choice(("Describe what you see.", "What is happening?")), text)
+
+
+def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random) -> Lesson:
+    """A longer caption in flowing prose, with the words a person would use."""
+    asked = rng.choice(
+        ("Tell me all about the drive.", "Describe the drive at length.", "What matters for the driver?")
+    )
+    return Lesson("story", asked, story_text(truth, time_of_day, rng))
+
+
+def warning(truth: DrivingParameters, rng: random.Random) -> Lesson:
+    """What the driver should mind."""
+    asked = rng.choice(
+        ("What should the driver mind?", "What could go wrong?", "What is dangerous, and what to do?")
+    )
+    return Lesson("warning", asked, " ".join(warnings(truth, rng, rng.random() < 0.15)))
+
+
+def check(truth: DrivingParameters, rng: random.Random) -> Lesson:
+    """A sentence that is right or wrong, as often the one as the other."""
+    parameter = "pedestrian_on_road" if rng.random() < 0.2 else rng.choice(list(_QUESTIONS))
+    value = getattr(truth, parameter)
+    right = rng.random() < 0.5
+    sentence = fact(
+        parameter, value if right else other_value(parameter, value, rng), rng, rng.random() < 0.15
+    )
+    if rng.random() < 0.6:
+        return Lesson("check", f"True or false: {sentence}", "true" if right else "false")
+    return Lesson("check", f"Is this right? {sentence}", "yes" if right else "no")
+
+
+_TOPICS = {
+    "road_type": ("road", "place", "road type"),
+    "lane_count": ("lanes", "lane count"),
+    "ego_lane_position": ("lane", "our lane", "lane position"),
+    "traffic_light_state": ("light", "traffic light"),
+    "pedestrian_on_road": ("person on the road", "pedestrian", "pedestrian on the road"),
+    "closest_vehicle_distance": ("nearest vehicle", "distance", "closest vehicle"),
+    "ego_vehicle_speed": ("speed", "our speed", "vehicle speed"),
+    "road_curvature": ("bend", "curvature", "road curvature"),
+    "weather": ("weather", "sky"),
+    "visibility": ("visibility", "view"),
+    "traffic_density": ("traffic", "density", "traffic density"),
+    "risk_factor": ("risk", "danger", "risk factor"),
+}
+
+
+def telegram(truth: DrivingParameters, rng: random.Random) -> Lesson:
+    """A caption in catchwords, such as ``Weather: rainy. Speed: 47 km/h.``; the question may name which."""
+    chosen = rng.sample(list(_TOPICS), rng.randint(4, len(_TOPICS)))
+    named = [rng.choice(_TOPICS[parameter]) for parameter in chosen]
+    truthful = rng.random() < 0.5
+    facts = []
+    for parameter, words in zip(chosen, named, strict=True):
+        value = getattr(truth, parameter)
+        said = (
+            ("true" if value else "false") if isinstance(value, bool) and truthful else say(parameter, value)
+        )
+        facts.append(f"{words.capitalize()}: {said}.")
+    asked = rng.choice(("In short?", "Sum it up in catchwords.", f"In catchwords: {', '.join(named)}."))
+    return Lesson("telegram", asked, " ".join(facts))
 
 
 def lessons(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[Lesson]:
     """All questions of one clip whose images were taken at ``times`` (seconds), in random order."""
-    truth = drive.truth(times[-1])
+    truth, labels = drive.truth(times[-1]), drive.labels(times[-1])
     found = [
         *_core(truth, rng),
         *_past(drive, times, rng),
         *_motion(drive, times, rng),
-        *_seen(drive.labels(times[-1]), rng),
+        *_seen(labels, rng),
+        *(check(truth, rng) for _ in range(2)),
+        telegram(truth, rng),
     ]
     rng.shuffle(found)
     found.insert(rng.randrange(len(found) + 1), caption(truth, rng))
     return found
 
 
-_NUMBER = {1: "one lane", 2: "two lanes", 3: "three lanes", 4: "four lanes", 5: "five lanes"}
-
-
-def story(truth: DrivingParameters, time_of_day: str | None, rng: random.Random) -> Lesson:
-    """A longer caption in flowing prose, with the words a person would use."""
-    distance, speed = truth.closest_vehicle_distance, truth.ego_vehicle_speed
-    lane = (
-        "in the only lane"
-        if truth.ego_lane_position == "single"
-        else f"in the {truth.ego_lane_position} lane"
-    )
-    place = "tunnel" if truth.road_type == "tunnel" else f"{truth.road_type} road"
-    lanes = _NUMBER.get(truth.lane_count or 0, "some lanes")
-    sky = say("weather", truth.weather)
-    parts = [
-        rng.choice((f"The car is on a {place} with {lanes}.", f"Here is a {place} that has {lanes}.")),
-        rng.choice((f"It drives {lane} at {speed} km/h.", f"The ego vehicle goes {speed} km/h {lane}.")),
-        f"The sky is {sky}." if truth.weather != "unknown" else "The sky is hidden.",
-        f"Visibility is {truth.visibility}.",
-        f"The traffic light ahead is {truth.traffic_light_state}."
-        if truth.traffic_light_state != "none"
-        else "No traffic light is in view.",
-        f"The nearest vehicle is {distance} meters ahead."
-        if distance is not None
-        else "The lanes ahead are free.",
-        "A person is on the road." if truth.pedestrian_on_road else "No person is on the road.",
-        f"The traffic is {truth.traffic_density}."
-        if truth.traffic_density != "none"
-        else "No traffic is in view.",
-        f"The road is {say('road_curvature', truth.road_curvature)}.",
-        f"The overall risk is {truth.risk_factor}.",
+def prose(drive: Drive, times: tuple[float, ...], rng: random.Random) -> list[Lesson]:
+    """Mostly long answers about one clip: a story, warnings and catchwords among some questions, in random order."""
+    truth, labels = drive.truth(times[-1]), drive.labels(times[-1])
+    found = [
+        *rng.sample(_core(truth, rng), 3),
+        *rng.sample(_motion(drive, times, rng) or _seen(labels, rng), 1),
+        *(check(truth, rng) for _ in range(3)),
+        story(truth, labels.time_of_day, rng),
+        warning(truth, rng),
+        telegram(truth, rng),
+        caption(truth, rng),
     ]
-    if time_of_day in ("daytime", "night"):
-        parts.append("It is daytime." if time_of_day == "daytime" else "It is night.")
-    if truth.pedestrian_on_road:
-        parts.append("Be ready to brake for the person.")
-    if truth.traffic_light_state in ("red", "yellow"):
-        parts.append(f"The light is {truth.traffic_light_state}, so prepare to stop.")
-    if distance is not None and distance < 25:
-        parts.append("Keep a safe gap to the vehicle ahead.")
-    if truth.visibility == "poor":
-        parts.append("Leave more room to brake.")
-    chosen = rng.sample(parts, rng.randint(5, len(parts)))
-    return Lesson(
-        "story",
-        rng.choice(("Tell me all about the drive.", "Describe the drive at length.")),
-        " ".join(chosen),
-    )
-
-
-_TOPICS = {
-    "road_type": ("road", "place"),
-    "lane_count": ("lanes", "lane count"),
-    "ego_lane_position": ("lane", "position"),
-    "traffic_light_state": ("light", "traffic light"),
-    "pedestrian_on_road": ("person on the road", "pedestrian"),
-    "closest_vehicle_distance": ("nearest vehicle", "distance"),
-    "ego_vehicle_speed": ("speed", "our speed"),
-    "road_curvature": ("bend", "curvature"),
-    "weather": ("weather", "sky"),
-    "visibility": ("visibility", "view"),
-    "traffic_density": ("traffic", "density"),
-    "risk_factor": ("risk", "danger"),
-}
-
-
-def telegram(truth: DrivingParameters, rng: random.Random) -> Lesson:
-    """A caption in catchwords, such as ``Weather: rainy. Speed: 47 km/h.``, some of them in any order."""
-    facts = [
-        f"{rng.choice(words).capitalize()}: {say(parameter, getattr(truth, parameter))}."
-        for parameter, words in _TOPICS.items()
-    ]
-    chosen = rng.sample(facts, rng.randint(5, len(facts)))
-    return Lesson("telegram", rng.choice(("In short?", "Sum it up in catchwords.")), " ".join(chosen))
+    rng.shuffle(found)
+    return found

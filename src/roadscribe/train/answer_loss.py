@@ -17,27 +17,37 @@ from roadscribe.estimate.memory import CHUNK_BYTES
 from roadscribe.model.encode import IGNORED
 
 
-def _slopes(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _slopes(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss of some tokens and its gradient at their logits, in the logits' type.
 
-    ``logits`` (tokens, vocabulary), ``targets`` (tokens, 1).
+    ``logits`` (tokens, vocabulary), ``targets`` (tokens, 1), ``weights`` (tokens, 1) float32 or None for 1.
     """
     wide = logits.float()
     normaliser = torch.logsumexp(wide, dim=-1, keepdim=True)
-    loss = (normaliser - wide.gather(1, targets)).sum()
+    losses = normaliser - wide.gather(1, targets)
+    loss = losses.sum() if weights is None else (losses * weights).sum()
     # softmax minus one at the target
     wide.sub_(normaliser).exp_()
     wide.scatter_add_(1, targets, torch.full_like(targets, -1, dtype=wide.dtype))
+    if weights is not None:
+        wide.mul_(weights)
     return loss, wide.to(logits.dtype)
 
 
-def _slopes_without_copies(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _slopes_without_copies(
+    logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """`_slopes` in a form that compiles to two passes over the logits and never writes them in float32."""
     wide = logits.float()
     normaliser = torch.logsumexp(wide, dim=-1, keepdim=True)
-    loss = (normaliser - wide.gather(1, targets)).sum()
+    losses = normaliser - wide.gather(1, targets)
     hit = torch.arange(logits.shape[1], device=logits.device) == targets
-    return loss, ((wide - normaliser).exp() - hit.float()).to(logits.dtype)
+    slopes = (wide - normaliser).exp() - hit.float()
+    if weights is None:
+        return losses.sum(), slopes.to(logits.dtype)
+    return (losses * weights).sum(), (slopes * weights).to(logits.dtype)
 
 
 _compiled_slopes = torch.compile(_slopes_without_copies, dynamic=None)
@@ -46,9 +56,15 @@ _compiled_slopes = torch.compile(_slopes_without_copies, dynamic=None)
 class _AnswerLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: torch.Tensor, compiled: bool
+        ctx: Any,
+        hidden: torch.Tensor,
+        targets: torch.Tensor,
+        head: torch.Tensor,
+        compiled: bool,
+        weights: torch.Tensor | None,
     ) -> torch.Tensor:
-        """``hidden`` (tokens, width), ``targets`` (tokens,), ``head`` (vocabulary, width): the summed loss."""
+        """``hidden`` (tokens, width), ``targets`` and ``weights`` (tokens,), ``head`` (vocabulary, width): the
+        summed loss."""
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden)
         rows = max(1, CHUNK_BYTES // (4 * head.shape[0]))
@@ -58,7 +74,10 @@ class _AnswerLoss(torch.autograd.Function):
             if compiled:
                 for one in (logits, wanted):
                     torch._dynamo.maybe_mark_dynamic(one, 0)
-            loss, slopes = (_compiled_slopes if compiled else _slopes)(logits, wanted)
+            share = None if weights is None else weights[start : start + rows, None]
+            if compiled and share is not None:
+                torch._dynamo.maybe_mark_dynamic(share, 0)
+            loss, slopes = (_compiled_slopes if compiled else _slopes)(logits, wanted, share)
             total += loss
             torch.mm(slopes, head, out=gradient[start : start + rows])
         ctx.save_for_backward(gradient)
@@ -68,11 +87,16 @@ class _AnswerLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient of ``hidden``; the head is frozen."""
         (gradient,) = ctx.saved_tensors
-        return (gradient.float() * upstream).to(gradient.dtype), None, None, None
+        return (gradient.float() * upstream).to(gradient.dtype), None, None, None, None
 
 
 def answer_loss(
-    hidden: torch.Tensor, labels: torch.Tensor, head: torch.Tensor, *, compiled: bool = False
+    hidden: torch.Tensor,
+    labels: torch.Tensor,
+    head: torch.Tensor,
+    *,
+    weights: torch.Tensor | None = None,
+    compiled: bool = False,
 ) -> torch.Tensor:
     """Summed cross-entropy in nats over the labelled tokens, in float32.
 
@@ -81,16 +105,23 @@ def answer_loss(
         labels: (batch, tokens), `IGNORED` where no loss is; the label of a token is predicted from the hidden
             state before it.
         head: (vocabulary, width), the frozen head's weight.
+        weights: (batch, tokens), what each label counts; None counts every one as 1.
         compiled: compile what turns logits into gradients.
     """
     places = (labels[:, 1:] != IGNORED).flatten().nonzero().squeeze(1)
     before = hidden[:, :-1].flatten(0, 1).index_select(0, places)
     targets = labels[:, 1:].flatten().index_select(0, places)
-    return token_loss(before, targets, head, compiled=compiled)
+    shares = None if weights is None else weights[:, 1:].flatten().index_select(0, places)
+    return token_loss(before, targets, head, weights=shares, compiled=compiled)
 
 
 def token_loss(
-    before: torch.Tensor, targets: torch.Tensor, head: torch.Tensor, *, compiled: bool = False
+    before: torch.Tensor,
+    targets: torch.Tensor,
+    head: torch.Tensor,
+    *,
+    weights: torch.Tensor | None = None,
+    compiled: bool = False,
 ) -> torch.Tensor:
     """Summed cross-entropy in nats of tokens whose places are known, in float32.
 
@@ -98,8 +129,9 @@ def token_loss(
         before: (tokens, width), the hidden state before each token.
         targets: (tokens,).
         head: (vocabulary, width), the frozen head's weight.
+        weights: (tokens,), what each token counts; None counts every one as 1.
         compiled: compile what turns logits into gradients.
     """
     with torch.autocast(before.device.type, enabled=False):
-        loss: torch.Tensor = _AnswerLoss.apply(before, targets, head, compiled)  # type: ignore[no-untyped-call]
+        loss: torch.Tensor = _AnswerLoss.apply(before, targets, head, compiled, weights)  # type: ignore[no-untyped-call]
     return loss

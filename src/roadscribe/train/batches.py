@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from roadscribe.train.branches import BRANCHES, PADDING, encode_branches
 from roadscribe.train.data import clip_key, open_image
 from roadscribe.train.features import ClipPlace, KnownClips
 from roadscribe.train.shared import item_samples
+from roadscribe.train.value_weights import WEIGHTS, value_weights
 
 CLIPS = "clips"
 """Key of a batch that names its samples; the trainer takes it out before the model sees the batch."""
@@ -45,6 +46,8 @@ class Placed(TypedDict):
     """(tokens of all answers): which places of `before`, row after row, count."""
     targets: torch.Tensor
     """(tokens of all answers): the tokens to predict."""
+    weights: NotRequired[torch.Tensor]
+    """(tokens of all answers): what each of them counts in the loss, where not all count the same."""
 
 
 class BatchError(WorkError):
@@ -91,12 +94,20 @@ class Collator:
     The images of clips whose features are kept are not even decoded.
     """
 
-    def __init__(self, processor: Any, known: KnownClips | None = None, *, on_card: bool = False) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        known: KnownClips | None = None,
+        *,
+        on_card: bool = False,
+        value_weight: float = 1.0,
+    ) -> None:
         """``known``: the clips whose features are kept. ``on_card`` ships decoded frames, for `pixels_of` to make
-        the patches on the card."""
+        the patches on the card. ``value_weight``: what the tokens of the JSON's values count in the loss."""
         self.processor = processor
         self.known = known
         self.on_card = on_card
+        self.value_weight = value_weight
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """`encode_branches`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed.
@@ -127,6 +138,8 @@ class Collator:
             if fresh:
                 unseen += sample.images
         batch[CLIPS] = places
+        if self.value_weight != 1:
+            batch[WEIGHTS] = value_weights(self.processor.tokenizer, batch["labels"], self.value_weight)
         if unseen and self.on_card:
             batch[FRAMES] = self._frames(unseen)
         elif unseen:
@@ -134,6 +147,7 @@ class Collator:
         if self.on_card:
             round_up(batch, self.processor.tokenizer.pad_token_id)
             batch[PLACED] = _place(batch)
+            batch.pop(WEIGHTS, None)
             for name in ("attention_mask", "mm_token_type_ids", "image_grid_thw"):
                 del batch[name]
         return batch
@@ -156,7 +170,15 @@ def round_up(batch: dict[str, Any], pad_token: int) -> None:
     length = batch["input_ids"].shape[1]
     more = -length % LENGTH_STEP
     padding = {"input_ids": pad_token, "labels": IGNORED, BRANCHES: PADDING}
-    for name in ("input_ids", "labels", "position_ids", "attention_mask", "mm_token_type_ids", BRANCHES):
+    for name in (
+        "input_ids",
+        "labels",
+        "position_ids",
+        "attention_mask",
+        "mm_token_type_ids",
+        BRANCHES,
+        WEIGHTS,
+    ):
         if name in batch:
             batch[name] = pad(batch[name], (0, more), value=padding.get(name, 0))
 
@@ -173,13 +195,16 @@ def _place(batch: dict[str, Any]) -> Placed:
     order = torch.where(wanted, torch.arange(labels.shape[1]), labels.shape[1]).sort(dim=1).values[:, :most]
     last = order.masked_fill(order == labels.shape[1], -1).max(1, keepdim=True).values.clamp(min=0)
     before = torch.where(order == labels.shape[1], last, order)
-    return Placed(
+    placed = Placed(
         grid=batch["image_grid_thw"].tolist(),
         visual=batch["mm_token_type_ids"].flatten().nonzero().squeeze(1),
         before=before,
         counts=(order < labels.shape[1]).flatten().nonzero().squeeze(1),
         targets=ahead[wanted],
     )
+    if WEIGHTS in batch:
+        placed["weights"] = batch[WEIGHTS].roll(-1, 1)[wanted]
+    return placed
 
 
 def pixels_of(

@@ -75,9 +75,9 @@ def drop_padding_mask(language_model: torch.nn.Module) -> None:
 def answer_only_head(base: Any, *, compiled: bool = False) -> None:
     """Let a Qwen3-VL answer with the summed loss of the answer tokens, on the way ``compiled`` or not.
 
-    ``base(..., answer_labels=labels)`` takes what the model takes; ``base(..., placed=places)`` what a `Placed`
-    batch holds, and asks the card for nothing on the way. Any other call is as before. The call goes through
-    the model's own ``forward``, so that wrappers around it (data parallelism, mixed precision) see it.
+    ``base(..., answer_labels=labels, answer_weights=weights)`` takes what the model takes, ``base(..., placed=places)``
+    what a `Placed` batch holds, and asks the card for nothing on the way. Any other call is as before. The call
+    goes through the model's own ``forward``, so that wrappers around it (data parallelism, mixed precision) see it.
     """
     before = base.forward
 
@@ -85,6 +85,7 @@ def answer_only_head(base: Any, *, compiled: bool = False) -> None:
         self: Any,
         *args: Any,
         answer_labels: torch.Tensor | None = None,
+        answer_weights: torch.Tensor | None = None,
         placed: Placed | None = None,
         **kwargs: Any,
     ) -> Any:
@@ -92,11 +93,12 @@ def answer_only_head(base: Any, *, compiled: bool = False) -> None:
         if placed is not None:
             hidden = _placed_hidden(self.model, placed, **kwargs)
             before_answers = hidden.flatten(0, 1).index_select(0, placed["counts"])
-            return token_loss(before_answers, placed["targets"], head, compiled=compiled)
+            shares = placed.get("weights")
+            return token_loss(before_answers, placed["targets"], head, weights=shares, compiled=compiled)
         if answer_labels is None:
             return before(*args, **kwargs)
         hidden = self.model(*args, **kwargs).last_hidden_state
-        return answer_loss(hidden, answer_labels, head, compiled=compiled)
+        return answer_loss(hidden, answer_labels, head, weights=answer_weights, compiled=compiled)
 
     base.forward = types.MethodType(forward, base)
 

@@ -31,6 +31,7 @@ from roadscribe.train.guard import FiniteGuard, SkippedSteps
 from roadscribe.train.prepare_model import apply_setup, attention_kernels
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
+from roadscribe.train.value_weights import WEIGHTS
 
 LOG = "train_log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -48,10 +49,13 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """The mean loss of an answer token over the optimizer step, this batch's part of it."""
         places, placed, labels = inputs.pop(CLIPS), inputs.pop(PLACED, None), inputs.pop("labels")
+        weights = inputs.pop(WEIGHTS, None)
         inner = self.accelerator.unwrap_model(model).get_base_model().model
         # A placed batch's grid stays on the host, where the tower reads it.
         grid = inputs["image_grid_thw"] if placed is None else torch.tensor(placed["grid"])
-        wanted: dict[str, Any] = {"answer_labels": labels} if placed is None else {"placed": placed}
+        wanted: dict[str, Any] = {"placed": placed}
+        if placed is None:
+            wanted = {"answer_labels": labels, "answer_weights": weights}
         pixels = pixels_of(self.processing_class, inputs, inner.visual.dtype)
         features = visual_features(inner, places, grid, pixels, self.kept)
         summed = model(**inputs, **wanted, mm_encoder_outputs={"image": features}, use_cache=False)
@@ -192,6 +196,7 @@ def build_trainer(
             loaded.processor,
             None if kept is None else kept.known,
             on_card=loaded.device.type == "cuda",
+            value_weight=train.value_weight,
         ),
         peft_config=peft_config,
     )
