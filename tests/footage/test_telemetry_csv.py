@@ -333,6 +333,14 @@ def test_a_csv_called_like_its_video_travels_with_the_clip(tmp_path: Path) -> No
     assert "has no column of time" in notes
 
 
+def test_a_csv_that_cannot_be_read_does_not_end_the_run(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=5, fps=10, size=(160, 96))
+    (tmp_path / "a.csv").mkdir()
+    out = collect([tmp_path], tmp_path / "out", RECIPE)
+    assert len(list(read_clips(out))) == 1
+    assert "cannot be read; not used as telemetry" in (out / "notes.jsonl").read_text(encoding="utf-8")
+
+
 def test_a_csv_named_by_hand_belongs_to_one_video(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_video(tmp_path / name, frames=20, fps=10, size=(160, 96))
