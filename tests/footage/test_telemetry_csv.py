@@ -122,7 +122,7 @@ def test_rows_that_are_swapped_within_a_second_are_put_in_order_and_said(tmp_pat
     )
 
 
-def test_rows_are_held_against_the_header(tmp_path: Path) -> None:
+def test_rows_are_compared_with_the_header(tmp_path: Path) -> None:
     telemetry, notes = read_telemetry(table(tmp_path, "time_s,speed_mps\n0,1\n1,5,2\n2,3,\n3,4\n"))
     assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 1), (2, 3), (3, 4)]
     assert notes == ("a.csv: line 3 with more cells than the header left out",)
