@@ -122,7 +122,7 @@ def test_rows_that_are_swapped_within_a_second_are_put_in_order_and_said(tmp_pat
     )
 
 
-def test_rows_are_held_against_the_header(tmp_path: Path) -> None:
+def test_rows_are_compared_with_the_header(tmp_path: Path) -> None:
     telemetry, notes = read_telemetry(table(tmp_path, "time_s,speed_mps\n0,1\n1,5,2\n2,3,\n3,4\n"))
     assert [(item.time_s, item.speed_mps) for item in telemetry] == [(0, 1), (2, 3), (3, 4)]
     assert notes == ("a.csv: line 3 with more cells than the header left out",)
@@ -342,7 +342,15 @@ def test_a_speed_that_no_car_has_is_noted_when_it_is_collected_and_is_no_evidenc
     out = collect([tmp_path], tmp_path / "out", RECIPE)
     (clip,) = read_clips(out)
     assert evidence_now(clip).speed_kmh is None
-    assert "3 of 4 speeds are implausible" in (out / "notes.jsonl").read_text()
+    assert "3 of 4 speeds are implausible" in (out / "notes.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_csv_that_cannot_be_read_does_not_end_the_run(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=5, fps=10, size=(160, 96))
+    (tmp_path / "a.csv").mkdir()
+    out = collect([tmp_path], tmp_path / "out", RECIPE)
+    assert len(list(read_clips(out))) == 1
+    assert "cannot be read; not used as telemetry" in (out / "notes.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_csv_named_by_hand_belongs_to_one_video(tmp_path: Path) -> None:

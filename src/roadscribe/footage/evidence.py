@@ -6,6 +6,7 @@ Found once for all videos (`attach`), read one clip at a time where its frames a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,9 @@ def _csv_beside(video: Path, tables: dict[Path, dict[str, Path]]) -> Path | None
 
 
 def _is_telemetry(path: Path, is_stated: bool, notes: list[tuple[Path, str]]) -> bool:
+    if not is_stated and not (path.is_file() and os.access(path, os.R_OK)):
+        notes.append((path, "cannot be read; not used as telemetry"))
+        return False
     try:
         check_telemetry(path)
     except NoTelemetry as problem:

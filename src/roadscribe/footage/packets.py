@@ -7,6 +7,7 @@ never by counting or by a frame rate.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -228,12 +229,29 @@ def order_by_decoding(path: Path, packets: Packets) -> None:
         order += [number_of(frame) for frame in _decoded(stream, None)[0]]
         if container.format.name in WHOLE_PICTURES and context.name in STRICT_CODECS:
             lost = sorted(set(range(len(packets.sizes))) - set(order))
-    for number in lost if order else ():
-        if packets.shown[number] and number > order[0] and _is_later(packets, number, order[0]):
-            later = (rank for rank, other in enumerate(order) if _is_later(packets, other, number))
-            order.insert(next(later, len(order)), number)
-            packets.corrupt.append(number)
+    _insert_lost(packets, order, lost)
     packets.order = order
+
+
+def _insert_lost(packets: Packets, order: list[int], lost: list[int]) -> None:
+    """Give the pictures that cannot be decoded their place in the order, by their times, and call them damaged."""
+    times = [packets.times[number] for number in order]
+    known = [time for time in times if time is not None]
+    ascending = len(known) == len(times) and all(a <= b for a, b in pairwise(known))
+    first = order[0] if order else 0
+    for number in lost if order else ():
+        if not (packets.shown[number] and number > first and _is_later(packets, number, first)):
+            continue
+        time = packets.times[number]
+        if ascending and time is not None:
+            rank = bisect_right(known, time)  # of a long file tens of thousands may be lost
+            known.insert(rank, time)
+        else:
+            later = (rank for rank, other in enumerate(order) if _is_later(packets, other, number))
+            rank = next(later, len(order))
+            ascending = False
+        order.insert(rank, number)
+        packets.corrupt.append(number)
 
 
 def _is_later(packets: Packets, number: int, than: int) -> bool:

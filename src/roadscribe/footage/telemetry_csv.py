@@ -1,4 +1,4 @@
-"""Reads a table of time and speed (CSV) that lies beside a video; the header says which column is what.
+"""Reads a table of time and speed (CSV) next to a video; the header says which column is what.
 
 Nothing in it is guessed: what could be two numbers, a clock that runs back and a unit that is not said are errors
 with their line; rows that are left out are listed.
@@ -146,7 +146,7 @@ def _fitting(path: Path, table: _Table, rows: list[_Row], left_out: dict[str, li
         left_out["with more cells than the header left out"] = [row.line for row in wide]
     fitting = [row for row in rows if len(row.cells) <= table.width]
     if len(fitting) > 1 and len(fitting[-1].cells) < min(table.width, len(fitting[-2].cells)):
-        # A logger that is cut off ends within a number.
+        # A logger that is cut off stops within a number.
         left_out["at the file's end with fewer cells than the header, left out"] = [fitting.pop().line]
     if short := [row.line for row in fitting if len(row.cells) < table.width]:
         left_out["with fewer cells than the header, what is missing taken as unknown"] = short

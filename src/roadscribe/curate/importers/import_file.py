@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from roadscribe.artifacts import atomic_open, disk_errors, finish, open_output
+from roadscribe.clip import same_name
 from roadscribe.curate.importers import bddx, drivelm, lingoqa, original
 from roadscribe.curate.importers.entries import PARQUET, Answered, Drive, Entry, LeftOut, head_of, open_text
 from roadscribe.curate.read import ANSWERS, DRIVES
@@ -213,7 +214,7 @@ def _video_index(folder: Path) -> dict[str, list[str]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             relative = (Path(place) / name).relative_to(folder).as_posix()
-            for key in {name, Path(name).stem}:
+            for key in {same_name(name), same_name(Path(name).stem)}:
                 index.setdefault(key, []).append(relative)
     return index
 
@@ -224,7 +225,7 @@ def _located(entries: Iterator[Entry], index: dict[str, list[str]] | None) -> It
         if index is None or isinstance(entry, LeftOut) or entry.drive.video is None:
             yield entry
             continue
-        name = PurePosixPath(entry.drive.video)
+        name = PurePosixPath(same_name(entry.drive.video))
         places = index.get(name.name) or index.get(name.stem) or []
         if len(places) == 1:
             yield replace(entry, drive=replace(entry.drive, video=places[0]))
