@@ -48,8 +48,8 @@ SHARD_CLIPS = 64
 SHARD_BYTES = 64_000_000
 """A shard is closed at this many clips or bytes of frames, whichever comes first."""
 
-ROWS_AT_ONCE = 16
-"""Clips in a row group: what a reader must hold in memory."""
+PARQUET: dict[str, Any] = {"row_group_size": 16, "compression": "none", "write_page_checksum": True}
+"""A reader holds one row group in memory; frames are JPEG already; a flipped bit is found by its page's checksum."""
 
 SECONDS_A_FILE, SECONDS_A_MB, SECONDS_TO_START = 0.02, 0.03, 4.0
 """Sampling takes about this long; work shorter than it takes to start processes is done in this one."""
@@ -107,9 +107,8 @@ def collect(
             several = f"none of the {len(videos)} videos gives a clip; the first: " if len(videos) > 1 else ""
             raise InputError(several + reasons[0])
         drives = len({video.drive_id for video in videos if video.clip_id not in skipped.records})
-        summary = {"clips": clips, "drives": drives, "videos": len(videos)}
-        if notes.count:
-            summary["notes"] = notes.count
+        noted = {"notes": notes.count} if notes.count else {}
+        summary = {"clips": clips, "drives": drives, "videos": len(videos), **noted}
         finish(out, left_out=len(reasons), listed_in=[SKIPPED], **summary)
     if reasons:
         say(
@@ -349,14 +348,7 @@ class _Shard:
 
         if self._clips:
             buffer = io.BytesIO()
-            # Frames are JPEG already; packing them again would only cost time.
-            pq.write_table(
-                clips_to_table(self._clips),
-                buffer,
-                row_group_size=ROWS_AT_ONCE,
-                compression="none",
-                write_page_checksum=True,
-            )
+            pq.write_table(clips_to_table(self._clips), buffer, **PARQUET)
             write_bytes(self._out / f"clips-{self._number:05d}.parquet", buffer.getvalue())
             self._number, self._clips, self._bytes = self._number + 1, [], 0
 
