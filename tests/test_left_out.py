@@ -64,8 +64,7 @@ def left_out(out: Path, listed_in: str, *command: object, number: int = 1) -> No
     again = roadscribe(*command, "--out", out / "a", "--resume")
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, str(out / "a"))
     said = f"{number} left out, listed in {listed}"
-    if command[0] != "evaluate":  # it prints its table again instead
-        assert f"{out / 'a'}: already complete; {said}" in again.stderr
+    assert f"{out / 'a'}: already complete; {said}" in again.stderr
 
     strict = roadscribe(*command, "--out", out / "b", "--strict")
     assert strict.returncode == 1
@@ -207,3 +206,18 @@ def test_describe(footage: Path, tiny_folder: Path, tmp_path: Path) -> None:
     alone = roadscribe("describe", bad, *command, "--json")
     assert (alone.returncode, alone.stdout) == (2, "")
     assert bad.name in one_line(alone)
+
+
+@pytest.mark.parametrize(
+    ("verb", "can_leave_out"),
+    [
+        *((verb, True) for verb in ("collect", "annotate", "import", "curate", "evaluate", "describe")),
+        *((verb, False) for verb in ("demo", "simulate", "plan", "train", "export", "publish", "doctor")),
+    ],
+)
+def test_strict_is_an_option_of_the_verbs_that_can_leave_something_out(
+    verb: str, can_leave_out: bool
+) -> None:
+    shown = roadscribe(verb, "--help")
+    assert shown.returncode == 0
+    assert ("--strict" in shown.stdout) == can_leave_out
