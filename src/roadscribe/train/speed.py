@@ -144,9 +144,10 @@ def linear_parameters(text: Any) -> int:
 def answer_only_head(base: Any, *, compiled: bool = False) -> None:
     """Let a Qwen3-VL answer with the summed loss of the answer tokens, on the way ``compiled`` or not.
 
-    ``base(..., answer_labels=labels, answer_weights=weights)`` takes what the model takes; ``base(..., placed=places)`` what a `Placed`
-    batch holds, and asks the card for nothing on the way. Any other call is as before. The call goes through
-    the model's own ``forward``, so that wrappers around it (data parallelism, mixed precision) see it.
+    ``base(..., answer_labels=labels, answer_weights=weights)`` takes what the model takes; ``base(...,
+    placed=places)`` what a `Placed` batch holds, and asks the card for nothing on the way. Any other call is as
+    before. The call goes through the model's own ``forward``, so that wrappers around it (data parallelism, mixed
+    precision) see it.
     """
     before = base.forward
 

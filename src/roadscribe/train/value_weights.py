@@ -7,7 +7,7 @@ another. (Weights on words that carry claims in the prose were tried: they made 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ def value_weights(tokenizer: Any, labels: torch.Tensor, weight: float) -> torch.
         (rows, tokens), float32; 0 where no loss is.
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def text_of(token: int) -> str:
         # A token that ends within a character decodes to a sign for it; only lengths count here.
         return str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
