@@ -97,12 +97,15 @@ def test_the_lessons_seeds_are_none_of_those_that_are_scored():
 def test_the_card_says_how_it_was_made_and_the_deepstack_mergers_were_trained(model):
     facts = json.loads((WEIGHTS / "training.json").read_text())
     assert facts["parameters"] == model.num_parameters()
-    assert facts["steps"] > 0 and facts["first_seed"] >= FIRST_SEED
+    assert facts["runs"]
+    for run in facts["runs"]:
+        assert run["steps"] > 0 and run["first_seed"] >= FIRST_SEED
     assert len(facts["deepstack_change"]) == 2 * len(model.config.vision_config.deepstack_visual_indexes)
     assert all(change > 0.05 for change in facts["deepstack_change"].values())
     assert set(PARAMETERS) <= set(facts["held_out"])
     card = (WEIGHTS / "README.md").read_text()
-    assert f"{facts['clips_rendered']:,}" in card and f"{facts['steps']:,}" in card
+    for run in facts["runs"]:
+        assert f"{run['clips_rendered']:,}" in card and f"{run['steps']:,}" in card
     assert "only simulated drives" in card
 
 

@@ -200,8 +200,8 @@ def train(options: argparse.Namespace) -> None:
             state.with_suffix(".new").replace(state)
     minutes = (time.time() - started) / 60
     if rank == 0:
-        facts = {
-            "parameters": sum(p.numel() for p in parameters),
+        run = {
+            "what": "seeing and words together, all weights",
             "steps": step,
             "batch": options.batch * world,
             "learning_rate": options.lr,
@@ -210,8 +210,9 @@ def train(options: argparse.Namespace) -> None:
             "minutes": round(minutes, 1),
             "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
             "devices": world,
-            "continued_from": str(options.base.name) if options.base else None,
         }
+        before = json.loads((options.base / "training.json").read_text())["runs"] if options.base else []
+        facts = {"parameters": sum(p.numel() for p in parameters), "runs": [*before, run]}
         _finish(teacher, out, facts, mergers, options.held_out)
     if world > 1:
         dist.destroy_process_group()
