@@ -97,7 +97,7 @@ def test_collect(footage: Path, tmp_path: Path) -> None:
 def test_collect_says_how_many_clips_there_are_and_what_comes_next(footage: Path, tmp_path: Path) -> None:
     done = roadscribe("collect", footage / "drives", "--out", tmp_path / "clips", *SMALL)
     assert done.stderr.splitlines()[-1] == (
-        f"2 clips of 2 drives; next: roadscribe annotate {tmp_path / 'clips'} --out RAW"
+        f"2 clips in {tmp_path / 'clips'}; next: roadscribe annotate {tmp_path / 'clips'} --out raw"
     )
 
 

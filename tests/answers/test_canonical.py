@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadscribe.answers.canonical import canonical, unknown_value
@@ -399,7 +399,7 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("Clear Night Sky, No Rain", "clear", "vocabulary"),
         ("clear after rain", "clear", "vocabulary"),
         ("Cold and snowy", "snowy", "vocabulary"),
-        ("rainy/misty", "unknown", "conflict"),
+        ("rainy/misty", "rainy", "vocabulary"),
         ("clear/overcast", "unknown", "conflict"),
         ("not clear", "unknown", "vocabulary"),
         ("not raining", "unknown", "vocabulary"),
@@ -408,6 +408,21 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("rain has stopped", "unknown", "vocabulary"),
         ("possibly rainy", "unknown", "vocabulary"),
         ("cold", "unknown", "vocabulary"),
+        ("dusk", "unknown", "vocabulary"),
+        ("wet", "unknown", "vocabulary"),
+        ("fair", "clear", "vocabulary"),
+        ("mostly clear", "clear", "vocabulary"),
+        ("partly sunny", "partly_cloudy", "vocabulary"),
+        ("overcast with possible rain", "overcast", "vocabulary"),
+        ("Possible rain, overcast", "overcast", "vocabulary"),
+        ("partly cloudy with a possibility of showers", "partly_cloudy", "vocabulary"),
+        ("clear, possibly rain", "unknown", "vocabulary"),
+        ("either clear or overcast", "unknown", "vocabulary"),
+        ("overcast, or possibly snow", "unknown", "vocabulary"),
+        ("rain and snow", "unknown", "vocabulary"),
+        ("light snow with fog", "snowy", "vocabulary"),
+        ("partly to mostly cloudy", "unknown", "vocabulary"),
+        ("overcast, not sure", "unknown", "absent"),
     ],
     "visibility": [
         ("Good visibility", "good", None),
@@ -415,24 +430,48 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
         ("low", "poor", "vocabulary"),
         ("slightly reduced", "moderate", "vocabulary"),
         ("Moderate, Visibility Limited by Rain", "moderate", "vocabulary"),
-        ("Reduced due to rain", "unknown", "vocabulary"),
-        ("moderate to good", "unknown", "conflict"),
+        ("Reduced due to rain", "moderate", "vocabulary"),
+        ("moderate to good", "moderate", "range"),
+        ("poor to good", "unknown", "conflict"),
+        ("good, but slightly reduced", "moderate", "vocabulary"),
+        ("good or moderate", "unknown", "conflict"),
+        ("fair to good", "moderate", "range"),
+        ("reduced", "moderate", "vocabulary"),
+        ("Limited visibility", "moderate", "vocabulary"),
+        ("severely reduced by fog", "poor", "vocabulary"),
+        ("fair", "moderate", "vocabulary"),
+        ("good, daytime", "good", "vocabulary"),
         ("low light", "unknown", "vocabulary"),
     ],
     "traffic_density": [
-        ("moderately dense", "unknown", "vocabulary"),
+        ("moderately dense", "moderate", "vocabulary"),
         ("Low traffic density", "low", None),
         ("heavy", "high", "vocabulary"),
         ("No traffic", "none", "vocabulary"),
         ("Moderate, Several Vehicles Ahead", "moderate", "vocabulary"),
-        ("Light to moderate", "unknown", "conflict"),
+        ("Light to moderate", "moderate", "range"),
+        ("light to moderate traffic", "moderate", "range"),
+        ("moderate traffic to heavy traffic", "moderate", "range"),
+        ("low-moderate", "moderate", "range"),
+        ("light to heavy", "unknown", "conflict"),
+        ("heavy traffic jam", "high", "vocabulary"),
+        ("moderate, possibly heavy ahead", "unknown", "vocabulary"),
+        ("steady", "unknown", "vocabulary"),
+        ("little to no traffic", "low", "vocabulary"),
+        ("moderate; light pedestrian traffic", "moderate", "vocabulary"),
         ("not heavy", "unknown", "vocabulary"),
     ],
     "risk_factor": [
         ("Low risk", "low", None),
         ("moderate", "medium", "vocabulary"),
         ("Medium due to high traffic density", "medium", "vocabulary"),
-        ("low to medium", None, "conflict"),
+        ("low to medium", "medium", "range"),
+        ("Medium-High", "high", "range"),
+        ("low/moderate", "medium", "range"),
+        ("low to high", None, "conflict"),
+        ("low or medium", None, "conflict"),
+        ("Medium, potential for sudden stops", "medium", "vocabulary"),
+        ("potentially high", None, "vocabulary"),
         ("3/10", None, "vocabulary"),
         (0.3, None, "vocabulary"),
     ],
@@ -445,6 +484,50 @@ WORDS: dict[str, list[tuple[Any, str | None, str | None]]] = {
 def test_words(parameter: str, raw: Any, value: str | None, kind: str | None) -> None:
     read, finding = canonical(parameter, raw)
     assert (read, finding and finding.rule) == (value, kind and f"{kind}.{parameter}"), finding
+
+
+@pytest.mark.parametrize(
+    ("raw", "state", "kind"),
+    [
+        ({"left": "red", "middle": "green"}, "unknown", "conflict"),
+        (["red", "green"], "unknown", "conflict"),
+        ({"left": "red", "right": "Red light"}, "red", "collapsed"),
+        ({"left": "none", "middle": "green", "right": "none"}, "green", "collapsed"),
+        ({"left": "red", "middle": "cannot tell"}, "unknown", "conflict"),
+        ({"left": "none", "right": "none"}, "none", "collapsed"),
+        ({"current": "green", "next": "red"}, "green", "collapsed"),
+    ],
+)
+def test_several_lights_are_one_state_only_where_they_agree(raw: Any, state: str, kind: str) -> None:
+    read, finding = canonical("traffic_light_state", raw)
+    assert finding is not None and (read, finding.rule) == (state, f"{kind}.traffic_light_state")
+
+
+def test_several_lights_that_differ_are_named_in_the_finding() -> None:
+    _, finding = canonical("traffic_light_state", {"left": "red", "middle": "green"})
+    assert finding is not None and "several lights (left: red, middle: green)" in finding.message
+
+
+LEVELS = {
+    "visibility": ("poor", "moderate", "good"),
+    "traffic_density": ("low", "moderate", "high"),
+    "risk_factor": ("low", "medium", "high"),
+}
+
+
+@given(st.sampled_from(sorted(LEVELS)), st.data(), st.sampled_from([" to ", "-", "/", " - "]))
+@settings(max_examples=60, deadline=None)
+def test_a_range_of_neighbours_is_its_middle_or_for_risk_its_upper_level(
+    parameter: str, data: st.DataObject, joint: str
+) -> None:
+    levels = LEVELS[parameter]
+    first, second = data.draw(st.permutations(levels))[:2]
+    read, finding = canonical(parameter, f"{first}{joint}{second}")
+    assert finding is not None
+    if abs(levels.index(first) - levels.index(second)) == 1:
+        assert read == (max(first, second, key=levels.index) if parameter == "risk_factor" else levels[1])
+    else:
+        assert read in (None, "unknown")
 
 
 def test_a_number_takes_the_unit_of_its_key() -> None:

@@ -409,7 +409,7 @@ def test_the_command_line_says_a_wrong_option_in_one_line(
 ) -> None:
     options = ["--out", str(tmp_path / "out"), "--set", "train.report_to=nowhere"]
     monkeypatch.setattr(sys, "argv", ["roadscribe", "train", str(eight_rows), *options])
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2

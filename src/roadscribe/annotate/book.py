@@ -104,6 +104,7 @@ class AnswerBook:
     def keep(self, ask: Ask, answer: TeacherAnswer) -> None:
         """Add an answer, durably."""
         self._empty.discard(ask.key)
+        self._retry.discard(ask.key)
         self._answers.append(
             ask.key,
             **self._about(ask),
