@@ -23,9 +23,9 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from roadscribe.infer.engine import FrameFeatures, Memory, ReportEngine, frame_digest
 from roadscribe.infer.grammar import ReportGrammar
-from roadscribe.model.encode import Sample, encode
 from roadscribe.model.load import load_base
 from roadscribe.prompts import messages
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.recipe import Lora, Model
 from roadscribe.report import VOCABULARY, DrivingParameters, DrivingReport, render
 

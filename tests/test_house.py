@@ -20,6 +20,7 @@ FLOORS = (
     {"curate"},
     {"annotate"},
     {"tiny"},
+    {"qwen3_vl"},
     {"model"},
     {"estimate"},
     {"infer"},

@@ -12,11 +12,11 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from roadscribe.errors import InputError
-from roadscribe.infer.dense import wants_dense
 from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine, frame_digest
 from roadscribe.infer.lru_cache import LRUCache
-from roadscribe.model.encode import Sample, encode
 from roadscribe.prompts import messages
+from roadscribe.qwen3_vl.merged_linears import wants_dense
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.report import holds_schema
 
 Clip = list[Image.Image]

@@ -24,13 +24,13 @@ from roadscribe.estimate.resolve import GIB, SPARE
 from roadscribe.estimate.step_time import batch_flops, duration, gpu_speed
 from roadscribe.estimate.train_setup import VisionCache, World
 from roadscribe.estimate.workload import EvalBatch, SampleSize, Workload, with_frames
-from roadscribe.infer.packed import PackedCache
 from roadscribe.model.load import load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.plan.plan_report import as_text, cannot_fit
 from roadscribe.plan.search import Case, Plan, candidate, decide, settings_of
+from roadscribe.qwen3_vl.kv_cache import PackedCache
+from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.recipe import Model, Recipe, load_recipe
-from roadscribe.train.fused import fuse
 from training_rows import make_row, save_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -258,7 +258,7 @@ def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> N
 
 
 def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder: Path) -> None:
-    from roadscribe.model.encode import sample_tokens
+    from roadscribe.qwen3_vl.processor import sample_tokens
 
     processor = load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)
     row = make_row(0)

@@ -9,19 +9,19 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from training_rows import FEATURES, make_row, save_rows
 from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
 from roadscribe.artifacts import open_output
 from roadscribe.errors import InputError
-from roadscribe.model.encode import encode
 from roadscribe.model.load import load_processor, resolve_base
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
+from roadscribe.qwen3_vl.processor import encode
+from roadscribe.qwen3_vl.vision_cache import KnownClips
 from roadscribe.recipe import Footage, Model, Recipe
 from roadscribe.train.batches import Collator
 from roadscribe.train.data import DatasetFacts, check_rows, clip_key, open_rows
-from roadscribe.train.features import KnownClips
 from roadscribe.train.train import train
+from training_rows import FEATURES, make_row, save_rows
 
 FOOTAGE = Footage(frames=2, max_pixels=6144)
 
@@ -146,7 +146,7 @@ def test_a_clip_whose_features_are_kept_is_not_decoded_again(eight_rows: Path, p
 def test_a_batch_is_what_encode_makes_of_its_samples(
     eight_rows: Path, processor: Any, tiny_folder: Path
 ) -> None:
-    from roadscribe.model.encode import Sample
+    from roadscribe.qwen3_vl.processor import Sample
     from roadscribe.train.data import open_image
 
     rows = [open_rows(eight_rows)[index] for index in (2, 3)]

@@ -15,10 +15,10 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 
 from roadscribe.errors import WorkError
 from roadscribe.model.load import LoadedBase, load_base
+from roadscribe.qwen3_vl.vision_cache import visual_features
 from roadscribe.recipe import Model, Recipe
 from roadscribe.train.batches import Collator
 from roadscribe.train.data import open_rows
-from roadscribe.train.features import visual_features
 from roadscribe.train.guard import SKIPPED_IN_A_ROW, WHOLE, FiniteGuard, SkippedSteps, assert_float16
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, Reporter

@@ -16,20 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadscribe.estimate.workload import Batch, cut_steps
-from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import CLIPS, Collator
-from roadscribe.train.branches import (
+from roadscribe.qwen3_vl.processor import IGNORED
+from roadscribe.qwen3_vl.text_model import fuse
+from roadscribe.qwen3_vl.tree_attention import (
     BRANCHES,
     PADDING,
     attend_in_branches,
     branch_mask,
 )
+from roadscribe.recipe import Model, Recipe
+from roadscribe.train.batches import CLIPS, Collator
 from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.fused import fuse
 from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.shared import (
     Item,

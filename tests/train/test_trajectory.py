@@ -12,12 +12,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from training_rows import make_row, save_rows
 
 from roadscribe.recipe import Recipe
 from roadscribe.tiny.build import build_model, build_processor, train_tokenizer
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG
+from training_rows import make_row, save_rows
 
 STEPS = 50
 STORED = Path(__file__).with_name("trajectory.json")

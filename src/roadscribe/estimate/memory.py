@@ -17,8 +17,9 @@ import yaml
 
 from roadscribe.estimate.model_shape import ModelShape
 from roadscribe.estimate.workload import EvalBatch, SampleSize
-from roadscribe.model.encode import MERGE, PATCH
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.qwen3_vl.chunked_loss import CHUNK_BYTES
+from roadscribe.qwen3_vl.processor import MERGE, PATCH
 
 MEASURED = Path(__file__).with_name("measured.yaml")
 """The only place of measured numbers; `bench/memory.py --fit` writes it."""
@@ -32,8 +33,6 @@ FRAME_BYTES = 3 * PATCH * PATCH
 """Bytes of a patch's pixels in a decoded frame; frames wait like this on the GPU."""
 PATCH_BYTES = 4 * 2 * FRAME_BYTES
 """Bytes of a patch as the tower takes it: float32, the frame twice (temporal patch)."""
-CHUNK_BYTES = 2**29
-"""Float32 logits of one chunk of `train.answer_loss` take about this many bytes."""
 ADAM_BYTES = 8
 """AdamW's two float32 moments of a parameter."""
 
@@ -54,7 +53,7 @@ class StepSetup(NamedTuple):
     processes: int = 1
     """GPUs that train together, each with the whole base (data parallelism)."""
     features: float = 0
-    """Bytes of visual features that stay on the GPU (`train.features.KeptFeatures`)."""
+    """Bytes of visual features that stay on the GPU (`qwen3_vl.vision_cache.KeptFeatures`)."""
     eight: bool = False
     """The weights beside the 4-bit ones are two copies in 8 bits (`float8`), not one in 16."""
 

@@ -162,7 +162,7 @@ def check_insisted(recipe: Recipe, gpu: Gpu | None, world: World) -> None:
 
 
 def why_not_fused(lora: Lora, model: ModelShape) -> str | None:
-    """Why the adapter cannot take the fused pass (`train.fused`), or None where it can."""
+    """Why the adapter cannot take the fused pass (`qwen3_vl.text_model`), or None where it can."""
     return _why_not_lora(lora) or model.odd_layers
 
 

@@ -11,7 +11,7 @@ from roadscribe.estimate.gpus import GPUS, Gpu
 from roadscribe.estimate.memory import MEASURED, StepSetup, read_measured
 from roadscribe.estimate.model_shape import ModelShape
 from roadscribe.estimate.workload import SampleSize
-from roadscribe.model.encode import MERGE
+from roadscribe.qwen3_vl.processor import MERGE
 
 MEASURED_ON = "h200"
 """The GPU from which others are estimated."""

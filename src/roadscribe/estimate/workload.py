@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roadscribe.model.encode import MERGE, visual_tokens
+from roadscribe.qwen3_vl.processor import MERGE, visual_tokens
 from roadscribe.recipe import Recipe, Train
 
 

@@ -21,13 +21,13 @@ import xgrammar
 from peft import PeftModel
 from PIL import Image
 
-from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.lru_cache import LRUCache
-from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
-from roadscribe.model.encode import Sample, encode_images, encode_text
-from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.prompts import INSTRUCTION, messages
+from roadscribe.qwen3_vl.kv_cache import PackedCache, Prefix, packed_language_model
+from roadscribe.qwen3_vl.live_tokens import control_spellings, refuse_control_tokens
+from roadscribe.qwen3_vl.merged_linears import DenseWeights, wants_dense
+from roadscribe.qwen3_vl.processor import Sample, encode_images, encode_text
 from roadscribe.report import Finding
 
 FRAMES_AT_ONCE = 16

@@ -1,4 +1,4 @@
-"""Rows become batches through `model.encode`, with what a card would otherwise be asked for worked out before."""
+"""Rows become batches through `qwen3_vl.processor`, with what a card would otherwise be asked for worked out before."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import Image
 from torch.nn.functional import pad
 
 from roadscribe.errors import RoadscribeError, WorkError, error_line
-from roadscribe.model.encode import IGNORED, encode_images, processed_size
-from roadscribe.train.branches import BRANCHES, PADDING, encode_branches
+from roadscribe.qwen3_vl.processor import IGNORED, encode_images, processed_size
+from roadscribe.qwen3_vl.tree_attention import BRANCHES, PADDING, encode_branches
+from roadscribe.qwen3_vl.vision_cache import ClipPlace, KnownClips
 from roadscribe.train.data import clip_key, open_image
-from roadscribe.train.features import ClipPlace, KnownClips
 from roadscribe.train.shared import item_samples
 
 CLIPS = "clips"

@@ -19,9 +19,9 @@ from roadscribe.clip import UNREADABLE_IMAGE
 from roadscribe.curate.saved import load_saved
 from roadscribe.errors import InputError, error_line
 from roadscribe.estimate.workload import SampleSize
-from roadscribe.model.encode import sample_tokens, visual_tokens
-from roadscribe.model.live_tokens import control_spellings, control_tokens_in
 from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
+from roadscribe.qwen3_vl.live_tokens import control_spellings, control_tokens_in
+from roadscribe.qwen3_vl.processor import sample_tokens, visual_tokens
 from roadscribe.recipe import Footage
 
 COLUMNS = ("images", "prompt", "completion", "clip_id", "drive_id")

@@ -18,8 +18,8 @@ from transformers import TrainerCallback
 
 from roadscribe.artifacts import read_json
 from roadscribe.errors import WorkError
+from roadscribe.qwen3_vl.vision_cache import ClipPlace
 from roadscribe.train.checkpoints import WHOLE
-from roadscribe.train.features import ClipPlace
 
 SKIPPED_IN_A_ROW = 20
 """fp16's loss scale starts at 65,536 and halves with each skipped step: after 16 it has fallen to 1, and what

@@ -16,12 +16,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from roadscribe.estimate.train_setup import AdapterPath, Attention, TrainSetup
 from roadscribe.model.load import LoadedBase
-from roadscribe.model.vision import compile_vision
-from roadscribe.train.answer_loss import answer_loss, token_loss
+from roadscribe.qwen3_vl.chunked_loss import answer_loss, token_loss
+from roadscribe.qwen3_vl.folded_linear import fold_lora
+from roadscribe.qwen3_vl.text_model import FusedTextModel, at_places, fuse
+from roadscribe.qwen3_vl.tree_attention import attend_in_branches
+from roadscribe.qwen3_vl.vision_tower import compile_vision
 from roadscribe.train.batches import Placed
-from roadscribe.train.branches import attend_in_branches
-from roadscribe.train.folded import fold_lora
-from roadscribe.train.fused import FusedTextModel, at_places, fuse
 
 
 def apply_setup(trainer: Any, loaded: LoadedBase, setup: TrainSetup) -> None:

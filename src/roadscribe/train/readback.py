@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save
 
 from roadscribe.errors import RoadscribeError, WorkError
 from roadscribe.model.adapter import WEIGHTS, adapter_state, read_adapter
-from roadscribe.model.encode import Sample, encode
 from roadscribe.progress import say
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.train.data import open_image, open_rows
 from roadscribe.train.processes import environment_of_one
 

@@ -9,9 +9,9 @@ from typing import Any
 import datasets
 
 from roadscribe.estimate.workload import SampleSize, Workload, eval_batch
-from roadscribe.model.encode import Sample, encode_text
+from roadscribe.qwen3_vl.processor import Sample, encode_text
+from roadscribe.qwen3_vl.tree_attention import answer_starts
 from roadscribe.recipe import Recipe
-from roadscribe.train.branches import answer_starts
 from roadscribe.train.data import DatasetFacts, open_image
 
 ITEM = "item"

@@ -20,13 +20,13 @@ from trl import SFTConfig, SFTTrainer
 from roadscribe.artifacts import write_text
 from roadscribe.errors import WorkError
 from roadscribe.estimate.train_setup import TrainSetup, VisionCache
-from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
+from roadscribe.qwen3_vl.processor import IGNORED
+from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, PLACED, Collator, batch_errors, pixels_of
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
-from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.guard import FiniteGuard, SkippedSteps
 from roadscribe.train.prepare_model import apply_setup, attention_kernels
 from roadscribe.train.processes import ALONE, Processes, sharding
@@ -174,7 +174,8 @@ def build_trainer(
     """
     kept = None
     if setup.vision_cache.value is not VisionCache.OFF:
-        kept = KeptFeatures(keys, setup.vision_cache.value, setup.vision_cache_bytes)
+        on_gpu = setup.vision_cache.value is VisionCache.GPU
+        kept = KeptFeatures(keys, on_gpu=on_gpu, size_bytes=setup.vision_cache_bytes)
     peft_config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,

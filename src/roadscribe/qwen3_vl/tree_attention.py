@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLModel
 
-from roadscribe.model.encode import IGNORED, MERGE, Sample, encode_text
+from roadscribe.qwen3_vl.processor import IGNORED, MERGE, Sample, encode_text
 
 BRANCHES = "branches"
 """Key of a batch that says which branch each token is on, from the first that is not shared in all of its

@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from roadscribe.estimate.train_setup import VisionCache
-
 CHUNK = 2**30
 """Bytes of page-locked memory taken at a time; torch rounds each time up to a power of two."""
 
@@ -50,18 +48,16 @@ class KnownClips:
 class KeptFeatures:
     """The frozen tower's features of the clips seen so far, by `data.clip_key`. What is in is never dropped."""
 
-    def __init__(
-        self, keys: Iterable[str], where: VisionCache = VisionCache.HOST, size_bytes: int = 0
-    ) -> None:
+    def __init__(self, keys: Iterable[str], *, on_gpu: bool = False, size_bytes: int = 0) -> None:
         """
         Args:
             keys: of all clips of the run.
-            where: on the GPU, or in the host's memory, which for a GPU's features is page-locked.
+            on_gpu: on the GPU, or in the host's memory, which for a GPU's features is page-locked.
             size_bytes: what all of them take on the GPU: one allocation, so that they do not fragment what a step
                 needs.
         """
         self.known = KnownClips(keys)
-        self._where, self._chunk_bytes = where, size_bytes if where is VisionCache.GPU else CHUNK
+        self._on_gpu, self._chunk_bytes = on_gpu, size_bytes if on_gpu else CHUNK
         self._by_clip: dict[str, torch.Tensor] = {}
         self._chunk = torch.empty(0, dtype=torch.uint8)
 
@@ -83,8 +79,8 @@ class KeptFeatures:
             self._chunk = torch.empty(
                 max(self._chunk_bytes, size),
                 dtype=torch.uint8,
-                device=like.device if self._where is VisionCache.GPU else "cpu",
-                pin_memory=self._where is VisionCache.HOST,
+                device=like.device if self._on_gpu else "cpu",
+                pin_memory=not self._on_gpu,
             )
         piece, self._chunk = self._chunk[:size], self._chunk[size:]
         return piece.view(like.dtype).view_as(like)

@@ -19,9 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel
 
-from roadscribe.train import float8
-from roadscribe.train.branches import attend_masked
-from roadscribe.train.products import (
+from roadscribe.qwen3_vl import fp8_linear
+from roadscribe.qwen3_vl.lora_linear import (
     Spec,
     Tensors,
     adapter_places,
@@ -30,6 +29,7 @@ from roadscribe.train.products import (
     scales_of,
     write_weight,
 )
+from roadscribe.qwen3_vl.tree_attention import attend_masked
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 """Projections of a layer that read one input."""
@@ -292,5 +292,5 @@ def _group(linears: Sequence[Any], dense: bool, dtype: torch.dtype, eight: bool)
     else:
         weight[:, :inputs].copy_(torch.cat([base.weight.detach() for base in bases]))
     if eight:
-        return spec._replace(eight=True), (*a, *b, *float8.codes_of(weight[:, :inputs]))
+        return spec._replace(eight=True), (*a, *b, *fp8_linear.codes_of(weight[:, :inputs]))
     return spec, (*a, *b, weight)

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
-from roadscribe.estimate.memory import CHUNK_BYTES
-from roadscribe.model.encode import IGNORED
+from roadscribe.qwen3_vl.processor import IGNORED
+
+CHUNK_BYTES = 2**29
+"""Float32 logits of one chunk take about this many bytes."""
 
 
 def _slopes(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

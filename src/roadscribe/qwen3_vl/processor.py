@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from roadscribe.errors import InputError
-from roadscribe.model.live_tokens import control_spellings, control_tokens_in
+from roadscribe.qwen3_vl.live_tokens import control_spellings, control_tokens_in
 
 PATCH = 16
 """Pixels along a side of one patch of Qwen3-VL's vision tower."""

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from roadscribe.model.encode import (
+from roadscribe.model.load import ResolvedBase, load_processor
+from roadscribe.prompts import INSTRUCTION, messages
+from roadscribe.qwen3_vl.processor import (
     IGNORED,
     MERGE,
     MIN_PIXELS,
@@ -23,8 +25,6 @@ from roadscribe.model.encode import (
     sample_tokens,
     visual_tokens,
 )
-from roadscribe.model.load import ResolvedBase, load_processor
-from roadscribe.prompts import INSTRUCTION, messages
 
 MAX_PIXELS = 64 * 96
 

@@ -11,12 +11,12 @@ import torch
 
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.qwen3_vl.chunked_loss import answer_loss
+from roadscribe.qwen3_vl.lora_linear import ALIGNED, Spec, adapter_places, columns, product
+from roadscribe.qwen3_vl.text_model import FusedTextModel, fuse
 from roadscribe.recipe import Lora, Model, Train
-from roadscribe.train.answer_loss import answer_loss
 from roadscribe.train.batches import Collator, pixels_of
 from roadscribe.train.data import open_rows
-from roadscribe.train.fused import FusedTextModel, fuse
-from roadscribe.train.products import ALIGNED, Spec, adapter_places, columns, product
 from roadscribe.train.trainer import build_trainer
 from training_rows import setup_for
 
@@ -132,7 +132,7 @@ def test_the_loss_on_answer_tokens_is_that_of_the_full_logits(
     (full / 7).backward()
     wanted, hidden.grad = hidden.grad, None
     # Several chunks, the last one not full.
-    monkeypatch.setattr("roadscribe.train.answer_loss.CHUNK_BYTES", 4 * 50 * 6)
+    monkeypatch.setattr("roadscribe.qwen3_vl.chunked_loss.CHUNK_BYTES", 4 * 50 * 6)
     ours = answer_loss(hidden, labels, head, compiled=compiled)
     (ours / 7).backward()
     torch.testing.assert_close(ours, full, rtol=1e-5, atol=0)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from roadscribe.errors import InputError
-from roadscribe.model.encode import Sample, encode_text, sample_tokens
-from roadscribe.model.live_tokens import control_spellings, live_control_tokens
 from roadscribe.model.load import ResolvedBase, load_processor
+from roadscribe.qwen3_vl.live_tokens import control_spellings, live_control_tokens
+from roadscribe.qwen3_vl.processor import Sample, encode_text, sample_tokens
 
 FRAMES = [Image.new("RGB", (64, 64))] * 2
 

@@ -14,7 +14,7 @@ import torch
 from bitsandbytes.functional import dequantize_blockwise
 from torch.nn.functional import linear, pad
 
-from roadscribe.train import float8
+from roadscribe.qwen3_vl import fp8_linear
 
 ALIGNED = 16
 """A row of what goes through these products is a multiple of this many values long: 8-bit products ask for it, 16-bit
@@ -35,7 +35,7 @@ class Spec(NamedTuple):
 
 
 Tensors = tuple[torch.Tensor, ...]
-"""A group's A, then its B, then the dense weight, or the NF4 codes and their float32 scales, or `float8.Codes`."""
+"""A group's A, then its B, then the dense weight, or the NF4 codes and their float32 scales, or `fp8_linear.Codes`."""
 
 
 def columns(inputs: int, ranks: int) -> int:
@@ -122,7 +122,7 @@ class _Product(torch.autograd.Function):
         wide = pad(x, (0, columns(spec.inputs, a.shape[0]) - spec.inputs))
         _write_thin(wide, a)
         if spec.eight:
-            out = float8.outputs_of(wide, bs, spec.scaling, float8.Codes(*base))
+            out = fp8_linear.outputs_of(wide, bs, spec.scaling, fp8_linear.Codes(*base))
         else:
             out = linear(wide, _whole(x, spec, bs, base))
         ctx.save_for_backward(wide, a, *tensors)
@@ -146,8 +146,8 @@ class _Product(torch.autograd.Function):
             grads.append(((one.t() @ thin[:, column : column + rank]) * spec.scaling).to(b.dtype))
             column += rank
         if spec.eight:
-            codes = float8.Codes(*base)
-            both = float8.gradients_of(upstream, a, bs, spec.scaling, codes, wide.shape[1])
+            codes = fp8_linear.Codes(*base)
+            both = fp8_linear.gradients_of(upstream, a, bs, spec.scaling, codes, wide.shape[1])
         else:
             both = _back_products(list(upstream), _whole(x, spec, bs, base), a)
         grad_a = both[:, spec.inputs : spec.inputs + a.shape[0]].t() @ x

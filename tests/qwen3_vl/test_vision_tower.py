@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from roadscribe.model.vision import EqualFrameAttention, speed_up_vision
+from roadscribe.qwen3_vl.vision_tower import EqualFrameAttention, speed_up_vision
 
 
 @pytest.fixture(scope="module")

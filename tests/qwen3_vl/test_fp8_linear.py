@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from test_fused import hidden_and_gradients, seven_projections
+from test_text_model import hidden_and_gradients, seven_projections
 
 from roadscribe.errors import InputError
+from roadscribe.qwen3_vl import fp8_linear
+from roadscribe.qwen3_vl.lora_linear import Spec, adapter_places, columns, product
+from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.recipe import Recipe
-from roadscribe.train import float8
 from roadscribe.train.batches import Collator
 from roadscribe.train.data import open_rows
-from roadscribe.train.fused import fuse
-from roadscribe.train.products import Spec, adapter_places, columns, product
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG
 
@@ -28,8 +28,8 @@ STEP = 2.0**-4
 def test_a_rounded_value_is_within_half_a_step_whatever_the_rows_size() -> None:
     x = torch.randn(6, 200, generator=torch.Generator().manual_seed(0))
     x *= torch.tensor([1e-12, 1e-3, 1.0, 3e4, 1e12, 0.0])[:, None]
-    for headroom in (1.0, float8.HEADROOM):
-        codes, scale = float8.rounded(x, headroom)
+    for headroom in (1.0, fp8_linear.HEADROOM):
+        codes, scale = fp8_linear.rounded(x, headroom)
         found = codes.float() * scale
         assert found.isfinite().all() and not found[5].any()
         # A value thousands of times below its row's largest falls out of the type's range.
@@ -40,10 +40,10 @@ def test_a_rounded_value_is_within_half_a_step_whatever_the_rows_size() -> None:
 def test_an_adapter_that_outgrows_its_weight_is_no_quiet_error() -> None:
     weight, x = torch.full((16, 16), 0.01).bfloat16(), torch.ones(2, 16).bfloat16()
     wide = torch.cat([x, x], 1)
-    codes, b = float8.codes_of(weight), torch.zeros(16, 1)
-    assert float8.outputs_of(wide, [b], 1.0, codes).isfinite().all()
-    b[3] = 0.011 * float8.HEADROOM
-    assert float8.outputs_of(wide, [b], 1.0, codes)[:, 3].isnan().all()
+    codes, b = fp8_linear.codes_of(weight), torch.zeros(16, 1)
+    assert fp8_linear.outputs_of(wide, [b], 1.0, codes).isfinite().all()
+    b[3] = 0.011 * fp8_linear.HEADROOM
+    assert fp8_linear.outputs_of(wide, [b], 1.0, codes)[:, 3].isnan().all()
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -59,7 +59,7 @@ def test_outputs_and_gradients_are_those_of_16_bits_up_to_rounding(rank: int, co
     b = [some(one, rank, size=0.05).requires_grad_() for one in outputs]
     weight = torch.zeros(sum(outputs), columns(inputs, rank * 3), dtype=torch.bfloat16)
     weight[:, :inputs] = some(sum(outputs), inputs, size=0.02)
-    codes = float8.codes_of(weight[:, :inputs])
+    codes = fp8_linear.codes_of(weight[:, :inputs])
     for place, one in zip(adapter_places(weight, inputs, b), b, strict=True):
         place.copy_(2.0 * one.detach())
     x = some(1, tokens, inputs, size=1.0).bfloat16().requires_grad_()

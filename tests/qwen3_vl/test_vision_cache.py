@@ -13,15 +13,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from roadscribe.errors import InputError
-from roadscribe.estimate.train_setup import VisionCache
 from roadscribe.machine import ControlGroup, free_memory
-from roadscribe.model.encode import encode_images
-from roadscribe.recipe import Recipe
-from roadscribe.train import batches
-from roadscribe.train.features import (
+from roadscribe.qwen3_vl.processor import encode_images
+from roadscribe.qwen3_vl.vision_cache import (
     KeptFeatures,
     KnownClips,
 )
+from roadscribe.recipe import Recipe
+from roadscribe.train import batches
 from roadscribe.train.train import train
 
 
@@ -57,7 +56,7 @@ def test_features_of_any_shape_come_back_as_they_were() -> None:
 
 def test_pieces_of_one_chunk_do_not_touch_and_a_full_chunk_is_followed_by_another() -> None:
     features = [torch.rand(4, 6, 8).bfloat16() for _ in range(3)]
-    kept = KeptFeatures(["one"], VisionCache.GPU, size_bytes=2 * 4 * 6 * 8 * 2)
+    kept = KeptFeatures(["one"], on_gpu=True, size_bytes=2 * 4 * 6 * 8 * 2)
     pieces = [kept._piece(tensor).copy_(tensor) for tensor in features]
     for piece, tensor in zip(pieces, features, strict=True):
         assert piece.equal(tensor) and piece.is_contiguous()
