@@ -42,10 +42,10 @@ from roadscribe.model.load import load_base
 from roadscribe.plan.search import Case, candidate
 from roadscribe.qwen3_vl.vision_cache import visual_features
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.batches import CLIPS, PLACED, pixels_of
-from roadscribe.train.data import check_rows
+from roadscribe.train.collator import CLIPS, PLACED, pixels_of
+from roadscribe.train.dataset import check_rows
+from roadscribe.train.prefix_sharing import workload_of
 from roadscribe.train.prepare_model import attention_kernels
-from roadscribe.train.shared import workload_of
 from roadscribe.train.trainer import build_trainer
 from train import make_rows
 

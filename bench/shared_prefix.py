@@ -30,8 +30,8 @@ from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.qwen3_vl.tree_attention import attend_in_branches
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.batches import CLIPS, Collator
-from roadscribe.train.shared import Item, item_rows
+from roadscribe.train.collator import CLIPS, Collator
+from roadscribe.train.prefix_sharing import Item, item_rows
 from roadscribe.train.trainer import build_trainer, peak_memory_gib
 from train import resolved
 

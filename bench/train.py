@@ -43,8 +43,8 @@ from roadscribe.machine import free_memory
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, Train, load_recipe
-from roadscribe.train.data import DatasetFacts, check_rows
-from roadscribe.train.shared import Item, item_rows, workload_of
+from roadscribe.train.dataset import DatasetFacts, check_rows
+from roadscribe.train.prefix_sharing import Item, item_rows, workload_of
 from roadscribe.train.trainer import build_trainer, training_arguments
 
 WORDS = [

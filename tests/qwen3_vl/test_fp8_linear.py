@@ -16,8 +16,8 @@ from roadscribe.qwen3_vl import fp8_linear
 from roadscribe.qwen3_vl.lora_linear import Spec, adapter_places, columns, product
 from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.recipe import Recipe
-from roadscribe.train.batches import Collator
-from roadscribe.train.data import open_rows
+from roadscribe.train.collator import Collator
+from roadscribe.train.dataset import open_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG
 

@@ -20,7 +20,7 @@ from roadscribe.qwen3_vl.vision_cache import (
     KnownClips,
 )
 from roadscribe.recipe import Recipe
-from roadscribe.train import batches
+from roadscribe.train import collator
 from roadscribe.train.train import train
 
 
@@ -78,7 +78,7 @@ def test_what_is_kept_changes_nothing_of_what_is_learned_and_is_not_decoded_agai
         decoded.append(len(images))
         return encode_images(processor, images)
 
-    monkeypatch.setattr(batches, "encode_images", counting)
+    monkeypatch.setattr(collator, "encode_images", counting)
     for asked, words, frames in (
         ("true", "kept in memory", 8 * 2),
         ("false", "computed each time (asked for)", 2 * 8 * 2),

@@ -14,8 +14,8 @@ from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.qwen3_vl.folded_linear import FoldedLinear4bit, fold_lora
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import Collator
-from roadscribe.train.data import clip_key, open_rows
+from roadscribe.train.collator import Collator
+from roadscribe.train.dataset import clip_key, open_rows
 from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.trainer import build_trainer
 from training_rows import setup_for

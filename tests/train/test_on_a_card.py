@@ -25,9 +25,9 @@ from roadscribe.qwen3_vl.tree_attention import attend_in_branches
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
-from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
-from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.shared import group_rows, item_rows
+from roadscribe.train.collator import CLIPS, PLACED, Collator, pixels_of
+from roadscribe.train.dataset import clip_key, open_rows
+from roadscribe.train.prefix_sharing import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
 from training_rows import PROMPT, make_row, save_rows, setup_for

@@ -25,13 +25,13 @@ from roadscribe.model import adapter as adapters
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import read_contract
 from roadscribe.recipe import Recipe
-from roadscribe.train import readback
 from roadscribe.train import train as stage
+from roadscribe.train import verify_adapter
 from roadscribe.train.checkpoints import CHECKPOINTS, WHOLE, last_checkpoint
-from roadscribe.train.data import open_rows
-from roadscribe.train.readback import answer_logits, read_back
+from roadscribe.train.dataset import open_rows
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import LOG, VisionTrainer
+from roadscribe.train.verify_adapter import answer_logits, read_back
 from training_rows import make_row, save_rows
 
 
@@ -204,7 +204,9 @@ def test_what_does_not_load_in_the_fresh_process_is_one_line(
     state.popitem()
     save_file(state, folder / adapters.WEIGHTS)
     save_file({"logits": torch.zeros(1, 1)}, tmp_path / "logits")
-    assert readback.main([str(folder), str(eight_rows), str(tmp_path / "logits"), "float32", "cpu"]) == 1
+    assert (
+        verify_adapter.main([str(folder), str(eight_rows), str(tmp_path / "logits"), "float32", "cpu"]) == 1
+    )
     assert re.match(r"what was written does not load: .*1 missing", capsys.readouterr().err.splitlines()[-1])
 
 
@@ -221,9 +223,9 @@ def test_a_fresh_process_that_fails_says_why(
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{end}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(readback.sys, "executable", str(python))
+    monkeypatch.setattr(verify_adapter.sys, "executable", str(python))
     with pytest.raises(WorkError, match=message):
-        readback.read_back(tmp_path, tmp_path, torch.zeros(1, 1), torch.float32, torch.device("cpu"))
+        verify_adapter.read_back(tmp_path, tmp_path, torch.zeros(1, 1), torch.float32, torch.device("cpu"))
 
 
 RUN = """

@@ -1,7 +1,7 @@
 """Memory of a fine-tuning step on a GPU, from the model's configuration and the samples' sizes alone.
 
 Parameters, quantisation and optimiser are counted exactly. What the layers keep for the backward pass follows
-from `fused.layer_forward`, tensor by tensor (a test compares the counts with what autograd saves). Four
+from `text_model.layer_forward`, tensor by tensor (a test compares the counts with what autograd saves). Four
 coefficients (`measured.yaml`) say how far kernels and compiler depart from that; `bench/memory.py` fits them.
 """
 
@@ -143,7 +143,7 @@ def nf4_bytes(weights: int) -> int:
 
 
 def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> float:
-    """Bytes per token that one decoder layer keeps for its backward pass, as `fused.layer_forward` runs eagerly.
+    """Bytes per token that one decoder layer keeps for its backward pass, as `text_model.layer_forward` runs eagerly.
 
     Counted from the tensors that autograd saves; s is the size of a value:
 

@@ -28,7 +28,7 @@ class SampleSize(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """Reports on held-out clips that are generated while a run lasts (`train.watch`)."""
+    """Reports on held-out clips that are generated while a run lasts (`train.eval_callback`)."""
 
     reports: int
     """Generated at once."""

@@ -1,6 +1,6 @@
 """The language model's training pass in few, large products: weight and LoRA in one matrix, layers compiled.
 
-`products` multiplies ``[x, x A']`` by ``[W, s B]'``: LoRA within the product. Projections that read the same input
+`lora_linear` multiplies ``[x, x A']`` by ``[W, s B]'``: LoRA within the product. Projections that read the same input
 (query, key and value; gate and up) share one. The parameters, their names and what is saved stay PEFT's.
 
 ``W`` is the NF4 weight dequantised: kept beside the adapter's columns where the card has room (dense), or

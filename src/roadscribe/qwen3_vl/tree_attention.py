@@ -65,7 +65,7 @@ def encode_branches(processor: Any, clips: Sequence[Sequence[Sample]]) -> dict[s
     Args:
         processor: the base's processor.
         clips: for each clip its samples with answers. All samples of a clip share the tokens up to the last
-            visual one (`shared.group_rows` sees to it), so the frames are there once.
+            visual one (`prefix_sharing.group_rows` sees to it), so the frames are there once.
 
     Returns:
         Tensors of (clips, tokens), padded on the right, as `encode_text` returns them; ``position_ids``
@@ -154,7 +154,7 @@ def attend_in_branches(language_model: Any) -> RemovableHandle:
     """Let a Qwen3-VL language model take `BRANCHES` beside its inputs; without them nothing changes.
 
     Args:
-        language_model: the ``Qwen3VLTextModel``, transformers' own or `fused`'s.
+        language_model: the ``Qwen3VLTextModel``, transformers' own or `text_model`'s.
 
     Returns:
         What takes the model back.

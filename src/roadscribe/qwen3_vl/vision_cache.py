@@ -46,7 +46,7 @@ class KnownClips:
 
 
 class KeptFeatures:
-    """The frozen tower's features of the clips seen so far, by `data.clip_key`. What is in is never dropped."""
+    """The frozen tower's features of the clips seen so far, by `dataset.clip_key`. What is in is never dropped."""
 
     def __init__(self, keys: Iterable[str], *, on_gpu: bool = False, size_bytes: int = 0) -> None:
         """

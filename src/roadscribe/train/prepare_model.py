@@ -21,7 +21,7 @@ from roadscribe.qwen3_vl.folded_linear import fold_lora
 from roadscribe.qwen3_vl.text_model import FusedTextModel, at_places, fuse
 from roadscribe.qwen3_vl.tree_attention import attend_in_branches
 from roadscribe.qwen3_vl.vision_tower import compile_vision
-from roadscribe.train.batches import Placed
+from roadscribe.train.collator import Placed
 
 
 def apply_setup(trainer: Any, loaded: LoadedBase, setup: TrainSetup) -> None:

@@ -38,24 +38,10 @@ from roadscribe.model.load import (
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
 from roadscribe.recipe import Recipe, Train
-from roadscribe.train.boards import TensorBoard, require_boards
 from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
-from roadscribe.train.data import DatasetFacts, check_rows, open_rows
-from roadscribe.train.guard import SkippedSteps, assert_float16
-from roadscribe.train.processes import Processes, joined
-from roadscribe.train.readback import answer_logits, read_back, require_written
-from roadscribe.train.sharded import assert_sharded, check_launch, codes, whole_adapter
-from roadscribe.train.shared import Item, item_rows, workload_of
-from roadscribe.train.trainer import (
-    LOG,
-    TENSORBOARD,
-    Reporter,
-    VisionTrainer,
-    build_trainer,
-    memory_errors,
-    peak_memory_gib,
-)
-from roadscribe.train.watch import (
+from roadscribe.train.dataset import DatasetFacts, check_rows, open_rows
+from roadscribe.train.distributed import Processes, joined
+from roadscribe.train.eval_callback import (
     BestBy,
     HeldOut,
     Look,
@@ -65,6 +51,20 @@ from roadscribe.train.watch import (
     open_held_out,
     restore_adapter,
 )
+from roadscribe.train.finite_check import SkippedSteps, assert_float16
+from roadscribe.train.fsdp import assert_sharded, check_launch, codes, whole_adapter
+from roadscribe.train.prefix_sharing import Item, item_rows, workload_of
+from roadscribe.train.tensorboard import TensorBoard, require_boards
+from roadscribe.train.trainer import (
+    LOG,
+    TENSORBOARD,
+    Reporter,
+    VisionTrainer,
+    build_trainer,
+    memory_errors,
+    peak_memory_gib,
+)
+from roadscribe.train.verify_adapter import answer_logits, read_back, require_written
 
 PROCESSES = "processes"
 """Key of an adapter's manifest: how many processes make it, where that is not one."""
@@ -101,15 +101,17 @@ def train(
         WorkError: the training failed (memory, disk, a loss that is not finite), or what was written is not
             what was trained.
     """
-    with joined() as here:
-        begun = here.from_first(lambda: _open(recipe, dataset_folder, out, here, resume, overwrite))
+    with joined() as world:
+        begun = world.broadcast_from_rank0(
+            lambda: _open(recipe, dataset_folder, out, world, resume, overwrite)
+        )
         if begun is None:
             return out
         with disk_errors(out), memory_errors(), warnings.catch_warnings():
             # The libraries warn each other of coming renames; nothing a user could act on.
             warnings.simplefilter("ignore", FutureWarning)
-            summary = _train(recipe, begun, dataset_folder, out, here)
-            if here.first:
+            summary = _train(recipe, begun, dataset_folder, out, world)
+            if world.first:
                 shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
                 finish(out, **summary)
     return out
@@ -128,16 +130,16 @@ class _Begun(NamedTuple):
 
 
 def _open(
-    recipe: Recipe, dataset: Path, out: Path, here: Processes, resume: bool, overwrite: bool
+    recipe: Recipe, dataset: Path, out: Path, world: Processes, resume: bool, overwrite: bool
 ) -> _Begun | None:
     """Check everything and open the output; None where it is complete already."""
     _check_targets(recipe.lora.targets)
     _check_watch(recipe.train)
-    if here.sharded:
+    if world.sharded:
         check_launch()
     gpu = present_gpu() if choose_device().type == "cuda" else None
-    world = World(here.count, here.local, here.sharded)
-    check_insisted(recipe, gpu, world)
+    launch = World(world.count, world.local, world.sharded)
+    check_insisted(recipe, gpu, launch)
     rows = open_rows(dataset, checksums=True)
     base = resolve_base(recipe.model)
     check_config(base)
@@ -151,17 +153,17 @@ def _open(
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
     shape = shape_of(config, recipe.lora.r, recipe.lora.targets)
     items, work = workload_of(recipe, rows, facts, processor)
-    setup = resolve(recipe, shape, work, gpu, world, Host(free_memory(), os.cpu_count() or 2))
+    setup = resolve(recipe, shape, work, gpu, launch, Host(free_memory(), os.cpu_count() or 2))
     made_from = {**recipe.as_json("model", "footage", "lora", "train"), "dataset_sha256": facts.sha256}
     held_out = None
     if recipe.train.eval_steps:
         held_out = open_held_out(dataset, processor, recipe)
         made_from["watched"] = [held_out.sha256, recipe.infer.max_new_tokens]
     if resume:
-        _check_processes(out, here)
-    if here.count > 1:
-        made_from[PROCESSES] = here.count
-    if here.sharded:
+        _check_processes(out, world)
+    if world.count > 1:
+        made_from[PROCESSES] = world.count
+    if world.sharded:
         made_from["sharded"] = True
     if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
         return None
@@ -170,7 +172,7 @@ def _open(
     return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
 
 
-def _check_processes(out: Path, here: Processes) -> None:
+def _check_processes(out: Path, world: Processes) -> None:
     """Only as many processes as before go on in the same order, each with its own random numbers."""
     path = out / MANIFEST
     manifest = read_json(path, "an artifact's manifest") if path.exists() else None
@@ -178,10 +180,10 @@ def _check_processes(out: Path, here: Processes) -> None:
     if not isinstance(made_from, dict):
         return
     then = made_from.get(PROCESSES, 1)
-    if then != here.count:
+    if then != world.count:
         raise InputError(
             f"{out}: was begun by {then} process{'es' * (then != 1)}, and now there "
-            f"{'is 1' if here.count == 1 else f'are {here.count}'}; resume it with {then} "
+            f"{'is 1' if world.count == 1 else f'are {world.count}'}; resume it with {then} "
             f"(--processes {then}), or begin anew with --overwrite"
         )
 
@@ -204,7 +206,7 @@ def _check_watch(train: Train) -> None:
         )
 
 
-def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Processes) -> dict[str, Any]:
+def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, world: Processes) -> dict[str, Any]:
     """The run; its summary, which only the first process completes."""
     begun = time.monotonic()
     rows, facts = open_rows(dataset), known.facts
@@ -212,10 +214,10 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     loaded = load_base(
         recipe.model,
         max_pixels=recipe.footage.max_pixels,
-        to_shard=here.sharded,
+        to_shard=world.sharded,
         dtype=setup.dtype.value,
     )
-    if here.first:
+    if world.first:
         contract = make_contract(loaded, recipe.footage, facts.prompt_version)
         write_json(out / "recipe.json", recipe.as_json())
     given = item_rows(rows, known.items)
@@ -225,16 +227,16 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         loaded, given, settings, recipe.lora, out / CHECKPOINTS, setup=setup, keys=facts.keys
     )
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
-    _say_batch(settings, setup, len(rows), len(given), here)
-    run = _run(trainer, recipe, settings, len(rows), loaded, known, out, here)
+    _say_batch(settings, setup, len(rows), len(given), world)
+    run = _run(trainer, recipe, settings, len(rows), loaded, known, out, world)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    if here.sharded:
+    if world.sharded:
         # All processes take part in gathering the adapter and in a pass through the model.
         state, in_memory = whole_adapter(model), answer_logits(model, loaded.processor, rows[0])
-    if not here.first:
+    if not world.first:
         return {}
     kept_step = _keep(model, run, recipe.train, out)
-    if here.sharded:
+    if world.sharded:
         save_adapter(out, model, contract, state)
     else:
         save_adapter(out, model, contract)
@@ -267,18 +269,18 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     }
 
 
-def _say_batch(train: Train, setup: TrainSetup, rows: int, items: int, here: Processes) -> None:
+def _say_batch(train: Train, setup: TrainSetup, rows: int, items: int, world: Processes) -> None:
     """Say what an optimizer step sees, where that is not the recipe's own product."""
-    if here.count == 1:
+    if world.count == 1:
         return
     passes = f"{train.gradient_accumulation} pass{'es' * (train.gradient_accumulation > 1)}"
     say(
-        f"processes: {here.count}; an optimizer step sees "
-        f"{rows_per_step(setup.batch.value, rows, items) * here.count:g} rows "
-        f"({train.batch_size} at a time x {passes} x {here.count} processes)"
+        f"processes: {world.count}; an optimizer step sees "
+        f"{rows_per_step(setup.batch.value, rows, items) * world.count:g} rows "
+        f"({train.batch_size} at a time x {passes} x {world.count} processes)"
     )
-    odd = -items % (train.batch_size * here.count)
-    if odd and (train.max_steps < 0 or train.max_steps * train.batch_size * here.count > items):
+    odd = -items % (train.batch_size * world.count)
+    if odd and (train.max_steps < 0 or train.max_steps * train.batch_size * world.count > items):
         say(f"an epoch's last pass takes {odd} of its first samples again, so that each process has as many")
 
 
@@ -298,32 +300,32 @@ def _run(
     loaded: LoadedBase,
     known: _Begun,
     out: Path,
-    here: Processes,
+    world: Processes,
 ) -> Run:
     """Train to the end, looking at held-out reports on the way."""
-    samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * here.count
-    total = planned_steps(train, len(trainer.train_dataset), here.count)
-    checkpoint, held_out = known.checkpoint, known.held_out if here.first else None
+    samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * world.count
+    total = planned_steps(train, len(trainer.train_dataset), world.count)
+    checkpoint, held_out = known.checkpoint, known.held_out if world.first else None
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     if checkpoint is not None:
         say(f"resuming from {checkpoint.name} of {total} steps")
 
-    packed = codes(trainer.model) if here.sharded else {}
+    packed = codes(trainer.model) if world.sharded else {}
 
     def hold_law() -> None:
         # A run that only has to be finished is not sharded any more.
-        if here.sharded and before < total:
+        if world.sharded and before < total:
             assert_sharded(trainer.model, packed)
             return
         assert_precision(trainer.model, quantized=loaded.quantized, targets=recipe.lora.targets)
         if loaded.dtype == torch.float16:
             assert_float16(trainer.model, str(trainer.accelerator.mixed_precision))
 
-    board = TensorBoard(out / TENSORBOARD, before) if TENSORBOARD in train.report_to and here.first else None
+    board = TensorBoard(out / TENSORBOARD, before) if TENSORBOARD in train.report_to and world.first else None
     skipped = SkippedSteps(checkpoint) if loaded.dtype == torch.float16 else None
     begun = time.monotonic()
     with progress(total, "training", already=before, by_note=True) as advance:
-        reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, here)
+        reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, world)
         watcher = None
         if held_out is not None:
             tell = _teller(trainer, reporter, board, held_out, train.best_by)

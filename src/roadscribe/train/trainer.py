@@ -25,12 +25,12 @@ from roadscribe.progress import Advance, say
 from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Train
-from roadscribe.train.batches import CLIPS, PLACED, Collator, batch_errors, pixels_of
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
-from roadscribe.train.guard import FiniteGuard, SkippedSteps
+from roadscribe.train.collator import CLIPS, PLACED, Collator, batch_errors, pixels_of
+from roadscribe.train.distributed import ALONE, Processes, sharding
+from roadscribe.train.finite_check import FiniteGuard, SkippedSteps
+from roadscribe.train.fsdp import shard
 from roadscribe.train.prepare_model import apply_setup, attention_kernels
-from roadscribe.train.processes import ALONE, Processes, sharding
-from roadscribe.train.sharded import shard
 
 LOG = "train_log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -146,7 +146,7 @@ def training_arguments(train: Train, setup: TrainSetup, loaded: LoadedBase, fold
         logging_steps=train.logging_steps,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        # TensorBoard gets a writer of our own (`boards.TensorBoard`).
+        # TensorBoard gets a writer of our own (`tensorboard.TensorBoard`).
         report_to=[name for name in train.report_to if name != TENSORBOARD],
     )
 
@@ -165,7 +165,7 @@ def build_trainer(
 
     Args:
         loaded: the base.
-        rows: the sequences that the run goes through (`shared.item_rows`).
+        rows: the sequences that the run goes through (`prefix_sharing.item_rows`).
         train: the recipe's section, for the optimizer, the schedule and the log.
         lora: the recipe's section.
         folder: where checkpoints go.
@@ -224,12 +224,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         samples_a_step: float,
         at_start: Callable[[], None],
         skipped: SkippedSteps | None = None,
-        here: Processes = ALONE,
+        world: Processes = ALONE,
     ) -> None:
         """``skipped``: counts skipped steps in fp16; it must come before this among the callbacks.
         ``samples_a_step``: of all processes together."""
         self.log, self.advance, self.samples_a_step, self.at_start = log, advance, samples_a_step, at_start
-        self.skipped, self.here = skipped, here
+        self.skipped, self.world = skipped, world
         self.note = ""
         self.since = (time.monotonic(), 0)
 
@@ -240,7 +240,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def go_on_from(self, step: int) -> None:
         """Hold the law once more, and forget log lines beyond a step: they will be written again."""
         self.at_start()
-        if self.here.first:
+        if self.world.first:
             trim_log(self.log, step)
         self.since = (time.monotonic(), step)
 
@@ -257,7 +257,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
         """Append a line to the log and show it; the closing summary of the trainer is not one."""
-        if logs is None or "loss" not in logs or not self.here.first:
+        if logs is None or "loss" not in logs or not self.world.first:
             return
         now = time.monotonic()
         then, step = self.since
@@ -283,8 +283,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint's last file was written, once every process has written its own."""
-        self.here.wait()
-        if not self.here.first:
+        self.world.wait()
+        if not self.world.first:
             return
         counts = {} if self.skipped is None else {"skipped_steps": self.skipped.total}
         close_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", **counts)

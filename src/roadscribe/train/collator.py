@@ -17,8 +17,8 @@ from roadscribe.errors import RoadscribeError, WorkError, error_line
 from roadscribe.qwen3_vl.processor import IGNORED, encode_images, processed_size
 from roadscribe.qwen3_vl.tree_attention import BRANCHES, PADDING, encode_branches
 from roadscribe.qwen3_vl.vision_cache import ClipPlace, KnownClips
-from roadscribe.train.data import clip_key, open_image
-from roadscribe.train.shared import item_samples
+from roadscribe.train.dataset import clip_key, open_image
+from roadscribe.train.prefix_sharing import item_samples
 
 CLIPS = "clips"
 """Key of a batch that names its samples; the trainer takes it out before the model sees the batch."""
@@ -86,7 +86,7 @@ def _reason(error: Exception) -> str:
 
 
 class Collator:
-    """Makes a batch of dataset rows, or of items that hold all rows of a clip (`shared.item_rows`).
+    """Makes a batch of dataset rows, or of items that hold all rows of a clip (`prefix_sharing.item_rows`).
 
     The images of clips whose features are kept are not even decoded.
     """

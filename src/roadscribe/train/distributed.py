@@ -29,7 +29,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from roadscribe.errors import RoadscribeError, WorkError
-from roadscribe.progress import speaks
+from roadscribe.progress import is_rank0
 
 ENDED = "roadscribe/ended"
 """Where, in the store that the launcher keeps for all, the first process that fails leaves its exit code."""
@@ -65,7 +65,7 @@ class Processes:
         if self.count > 1:
             PartialState().wait_for_everyone()
 
-    def from_first(self, work: Callable[[], _Thing]) -> _Thing:
+    def broadcast_from_rank0(self, work: Callable[[], _Thing]) -> _Thing:
         """What the first process makes of ``work``, for all; where that fails, all end (`joined`)."""
         if self.count == 1:
             return work()
@@ -101,25 +101,25 @@ def joined() -> Iterator[Processes]:
     stderr = sys.stderr
     with _heard_only_from_first():
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=WAIT)
-        here = Processes(
+        world = Processes(
             state.num_processes, state.process_index, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), sharding()
         )
-        bell = _Bell(here)
+        bell = _Bell(world)
         try:
-            yield here
-            here.wait()
+            yield world
+            world.wait()
         except BaseException as error:
             told = bell.ring(_exit_code(error))
-            if here.first and (told or _exit_code(error)) == INTERRUPTED:
+            if world.first and (told or _exit_code(error)) == INTERRUPTED:
                 raise KeyboardInterrupt from None
             if told is not None:
                 raise SystemExit(told) from None
             words = _in_words(error)
-            if here.first and words is error:
+            if world.first and words is error:
                 raise
-            if here.first:
+            if world.first:
                 raise words from error
-            _say_why(words, here.rank, stderr)
+            _say_why(words, world.rank, stderr)
             raise SystemExit(_exit_code(words)) from None
         bell.stop()
         state.destroy_process_group()
@@ -127,7 +127,7 @@ def joined() -> Iterator[Processes]:
 
 @contextlib.contextmanager
 def _heard_only_from_first() -> Iterator[None]:
-    if speaks():
+    if is_rank0():
         yield
         return
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
@@ -161,17 +161,17 @@ def _say_why(error: BaseException, rank: int, stderr: Any) -> None:
 class _Bell:
     """Tells every process that one has failed, and ends this one if it does not hear it."""
 
-    def __init__(self, here: Processes) -> None:
+    def __init__(self, world: Processes) -> None:
         # A connection of its own: a wait in the other would keep this one waiting, too.
         store: Any = distributed_c10d._get_default_store()
         self._store = store.clone()
-        self._here = here
+        self._world = world
         self._over = threading.Event()
         threading.Thread(target=self._listen, name="bell", daemon=True).start()
 
     def ring(self, code: int) -> int | None:
         """Say that this process fails; the exit code of the one that failed before it, None where it is the first."""
-        mine = f"{self._here.rank} {code}"
+        mine = f"{self._world.rank} {code}"
         self._over.set()
         try:
             told = self._store.compare_set(ENDED, "", mine).decode()
@@ -193,7 +193,7 @@ class _Bell:
                 code = 1
             if self._over.wait(GRACE_S):
                 return
-            if code == INTERRUPTED and self._here.first:
+            if code == INTERRUPTED and self._world.first:
                 print("roadscribe: interrupted; run the same command with --resume to go on", file=sys.stderr)
             sys.stderr.flush()
             os._exit(code)

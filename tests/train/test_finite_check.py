@@ -17,9 +17,9 @@ from roadscribe.errors import WorkError
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.qwen3_vl.vision_cache import visual_features
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import Collator
-from roadscribe.train.data import open_rows
-from roadscribe.train.guard import SKIPPED_IN_A_ROW, WHOLE, FiniteGuard, SkippedSteps, assert_float16
+from roadscribe.train.collator import Collator
+from roadscribe.train.dataset import open_rows
+from roadscribe.train.finite_check import SKIPPED_IN_A_ROW, WHOLE, FiniteGuard, SkippedSteps, assert_float16
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, Reporter
 

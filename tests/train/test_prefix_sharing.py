@@ -27,17 +27,17 @@ from roadscribe.qwen3_vl.tree_attention import (
     branch_mask,
 )
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import CLIPS, Collator
 from roadscribe.train.checkpoints import CHECKPOINTS
-from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.prepare_model import drop_padding_mask
-from roadscribe.train.shared import (
+from roadscribe.train.collator import CLIPS, Collator
+from roadscribe.train.dataset import clip_key, open_rows
+from roadscribe.train.prefix_sharing import (
     Item,
     Tokens,
     fill,
     group_rows,
     item_rows,
 )
+from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, Reporter
 from training_rows import PROMPT, make_row, save_rows

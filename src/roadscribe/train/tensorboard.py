@@ -12,7 +12,7 @@ import numpy as np
 from transformers.integrations import integration_utils
 
 from roadscribe.errors import InputError
-from roadscribe.train.data import open_image
+from roadscribe.train.dataset import open_image
 from roadscribe.train.trainer import TENSORBOARD
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from roadscribe.estimate.workload import SampleSize, Workload, eval_batch
 from roadscribe.qwen3_vl.processor import Sample, encode_text
 from roadscribe.qwen3_vl.tree_attention import answer_starts
 from roadscribe.recipe import Recipe
-from roadscribe.train.data import DatasetFacts, open_image
+from roadscribe.train.dataset import DatasetFacts, open_image
 
 ITEM = "item"
 """Column of `item_rows` before it is read: the places of an item's rows."""

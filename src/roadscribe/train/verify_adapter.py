@@ -21,8 +21,8 @@ from roadscribe.errors import RoadscribeError, WorkError
 from roadscribe.model.adapter import WEIGHTS, adapter_state, read_adapter
 from roadscribe.progress import say
 from roadscribe.qwen3_vl.processor import Sample, encode
-from roadscribe.train.data import open_image, open_rows
-from roadscribe.train.processes import environment_of_one
+from roadscribe.train.dataset import open_image, open_rows
+from roadscribe.train.distributed import environment_of_one
 
 LOGIT_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 """Largest difference of a logit, as a share of the largest logit, between the model in memory and the one

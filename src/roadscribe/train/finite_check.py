@@ -73,7 +73,7 @@ class FiniteGuard:
 
         Args:
             loss: the pass's loss, a scalar.
-            features: the tower's output for the batch, as `features.visual_features` gives it.
+            features: the tower's output for the batch, as `vision_cache.visual_features` gives it.
             places: the clips of the batch, in order.
             grid: (frames of all clips, 3), the frames' sizes in patches.
         """

@@ -18,8 +18,8 @@ from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION, messages
 from roadscribe.qwen3_vl.processor import encode
 from roadscribe.qwen3_vl.vision_cache import KnownClips
 from roadscribe.recipe import Footage, Model, Recipe
-from roadscribe.train.batches import Collator
-from roadscribe.train.data import DatasetFacts, check_rows, clip_key, open_rows
+from roadscribe.train.collator import Collator
+from roadscribe.train.dataset import DatasetFacts, check_rows, clip_key, open_rows
 from roadscribe.train.train import train
 from training_rows import FEATURES, make_row, save_rows
 
@@ -147,7 +147,7 @@ def test_a_batch_is_what_encode_makes_of_its_samples(
     eight_rows: Path, processor: Any, tiny_folder: Path
 ) -> None:
     from roadscribe.qwen3_vl.processor import Sample
-    from roadscribe.train.data import open_image
+    from roadscribe.train.dataset import open_image
 
     rows = [open_rows(eight_rows)[index] for index in (2, 3)]
     batch = Collator(processor)(rows)

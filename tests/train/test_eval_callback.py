@@ -24,12 +24,10 @@ from roadscribe.model.load import load_processor, resolve_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe
 from roadscribe.report import PARAMETERS, DrivingParameters, DrivingReport, render
+from roadscribe.train import eval_callback
 from roadscribe.train import train as stage
-from roadscribe.train import watch
 from roadscribe.train.checkpoints import CHECKPOINTS
-from roadscribe.train.train import train
-from roadscribe.train.trainer import LOG
-from roadscribe.train.watch import (
+from roadscribe.train.eval_callback import (
     WATCH,
     HeldOutClip,
     Look,
@@ -41,6 +39,8 @@ from roadscribe.train.watch import (
     open_held_out,
     spread,
 )
+from roadscribe.train.train import train
+from roadscribe.train.trainer import LOG
 from training_rows import FEATURES, make_row
 
 TRUTH = DrivingReport(
@@ -133,7 +133,7 @@ class Script:
         self.texts, self.adapters = list(texts), []
         script = self
 
-        def write(self: watch.Watcher) -> list[GeneratedReport]:
+        def write(self: eval_callback.Watcher) -> list[GeneratedReport]:
             script.adapters.append(
                 {name: one.detach().clone() for name, one in adapter_state(self.model).items()}
             )
@@ -142,7 +142,7 @@ class Script:
                 raise KeyboardInterrupt
             return [written(text) for _ in self.held_out.clips]
 
-        monkeypatch.setattr(watch.Watcher, "_write", write)
+        monkeypatch.setattr(eval_callback.Watcher, "_write", write)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -319,7 +319,7 @@ def test_watched_clips_are_spread_over_the_split() -> None:
     assert spread(range(3), 8) == [0, 1, 2]
 
 
-def opened(folder: Path, recipe: Recipe) -> watch.HeldOut:
+def opened(folder: Path, recipe: Recipe) -> eval_callback.HeldOut:
     return open_held_out(folder, load_processor(resolve_base(recipe.model), 6144), recipe)
 
 

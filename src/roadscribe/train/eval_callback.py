@@ -35,7 +35,7 @@ from roadscribe.progress import clock, say
 from roadscribe.recipe import Infer, Recipe, Train
 from roadscribe.report import PARAMETERS, DrivingParameters, holds_schema
 from roadscribe.train.checkpoints import CHECKPOINTS, all_best_weights, all_checkpoints, best_weights
-from roadscribe.train.data import check_rows, clip_key, is_standard, open_image, open_rows
+from roadscribe.train.dataset import check_rows, clip_key, is_standard, open_image, open_rows
 from roadscribe.train.trainer import trim_log
 
 WATCH = "watch.jsonl"

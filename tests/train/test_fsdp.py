@@ -14,14 +14,14 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from launched import launch
-from test_processes import arguments, kill_after, of_one_process, require_same_run
+from test_distributed import arguments, kill_after, of_one_process, require_same_run
 
 from roadscribe.errors import InputError, WorkError
 from roadscribe.estimate.resolve import check_insisted
 from roadscribe.estimate.train_setup import World
 from roadscribe.model.load import load_base
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train import sharded
+from roadscribe.train import fsdp as sharding
 from roadscribe.train.train import train
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -80,11 +80,11 @@ def test_what_sharding_cannot_do_is_refused_before_anything_is_loaded(override: 
 
 
 def test_a_wrong_configuration_of_accelerate_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in sharded.LAUNCH.items():
+    for key, value in sharding.LAUNCH.items():
         monkeypatch.setenv(key.upper(), value)
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(InputError, match="fsdp_version is 1; set it to 2"):
-        sharded.check_launch()
+        sharding.check_launch()
 
 
 def test_the_shipped_configuration_is_what_accelerate_and_training_want() -> None:
@@ -92,10 +92,10 @@ def test_the_shipped_configuration_is_what_accelerate_and_training_want() -> Non
     config = load_config_from_file(str(path))
     assert (str(config.distributed_type), config.num_processes) == ("DistributedType.FSDP", 2)
     fsdp = yaml.safe_load(path.read_text())["fsdp_config"]
-    assert {key: str(fsdp[key]).lower() for key in sharded.LAUNCH} == {
-        key: value.lower() for key, value in sharded.LAUNCH.items()
+    assert {key: str(fsdp[key]).lower() for key in sharding.LAUNCH} == {
+        key: value.lower() for key, value in sharding.LAUNCH.items()
     }
-    assert fsdp["fsdp_transformer_layer_cls_to_wrap"] == sharded.LAYER
+    assert fsdp["fsdp_transformer_layer_cls_to_wrap"] == sharding.LAYER
     sharded_recipe = load_recipe(RECIPES / "fsdp-qwen3-vl-8b.yaml")
     whole = load_recipe(RECIPES / "gpu-qwen3-vl-8b.yaml")
     assert (sharded_recipe.lora, sharded_recipe.footage) == (whole.lora, whole.footage)
@@ -106,14 +106,14 @@ def test_the_shipped_configuration_is_what_accelerate_and_training_want() -> Non
 @pytest.mark.parametrize("storage", [torch.uint8, torch.float32])
 def test_a_4_bit_weight_that_changed_by_one_bit_is_noticed(recipe: Recipe, storage: torch.dtype) -> None:
     loaded = load_base(recipe.model, max_pixels=6144, to_shard=storage == torch.float32)
-    before = sharded.codes(loaded.model)
-    assert len(before) == 42 and sharded.codes(loaded.model) == before
+    before = sharding.codes(loaded.model)
+    assert len(before) == 42 and sharding.codes(loaded.model) == before
     weight = loaded.model.model.language_model.layers[1].mlp.up_proj.weight
     assert weight.dtype == storage
     weight.data.view(torch.uint8)[7] ^= 1
-    changed = [name for name, code in sharded.codes(loaded.model).items() if code != before[name]]
+    changed = [name for name, code in sharding.codes(loaded.model).items() if code != before[name]]
     assert changed == ["model.language_model.layers.1.mlp.up_proj"]
     with pytest.raises(
         WorkError, match=r"is not what it was before FSDP sharded it; set model\.quantization=none"
     ):
-        sharded.assert_sharded(loaded.model, before)
+        sharding.assert_sharded(loaded.model, before)

@@ -22,7 +22,7 @@ from roadscribe.errors import InputError
 from roadscribe.model.adapter import WEIGHTS
 from roadscribe.recipe import Recipe
 from roadscribe.train.checkpoints import CHECKPOINTS
-from roadscribe.train.processes import environment_of_one
+from roadscribe.train.distributed import environment_of_one
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import LOG
 from training_rows import make_row, save_rows
