@@ -138,7 +138,7 @@ def measure(recipe: Recipe, rows: datasets.Dataset, shared: bool, warm_up: int) 
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     # On a card features are computed each time, so that the first epoch is what is measured.
     kept = loaded.device.type != "cuda"
-    asked = recipe.train.model_copy(update={"shared_prefix": shared, "keep_features": kept})
+    asked = recipe.train.model_copy(update={"shared_prefix": shared, "cache_vision_features": kept})
     recipe = recipe.model_copy(update={"train": asked})
     run = resolved(recipe, rows, loaded)
     given, batch = item_rows(run.rows, run.items), run.setup.batch.value

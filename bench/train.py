@@ -244,7 +244,7 @@ def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, gpu: Gpu | None =
 
 VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],
-    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false", "train.float8_products=auto"],
+    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false", "train.fp8_matmul=auto"],
 }
 T4_VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],

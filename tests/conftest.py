@@ -127,7 +127,7 @@ def recipe_for(tiny_folder: Path) -> Callable[..., Recipe]:
                 "train.gradient_checkpointing=false",
                 "train.logging_steps=1",
                 "train.learning_rate=2e-3",
-                "train.read_back=same",
+                "train.verify_in_process=true",
                 *overrides,
             ],
         )

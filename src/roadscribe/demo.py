@@ -27,7 +27,7 @@ DEMO_OVERRIDES = (
     "train.gradient_accumulation=1",
     "train.learning_rate=5e-3",
     "train.gradient_checkpointing=false",
-    "train.read_back=same",
+    "train.verify_in_process=true",
     "infer.max_new_tokens=400",
     "infer.batch_size=60",
 )

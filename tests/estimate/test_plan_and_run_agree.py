@@ -76,7 +76,7 @@ def recipe_of(row: Row) -> Recipe:
         "lora.r": row.rank,
         "model.dtype": row.dtype,
         "model.quantization": row.quantization,
-        "train.float8_products": "auto",
+        "train.fp8_matmul": "auto",
         "train.epochs": 2,
     }
     return load_recipe(None, [f"{key}={value}" for key, value in overrides.items()])

@@ -104,8 +104,8 @@ def test_a_run_in_8_bits_learns_what_one_in_16_bits_learns(
 ) -> None:
     losses = []
     for eight in ("false", "true"):
-        overrides = ["train.max_steps=8", "model.dtype=bfloat16", "train.dense_weights=true"]
-        recipe = recipe_for(*overrides, f"train.float8_products={eight}")
+        overrides = ["train.max_steps=8", "model.dtype=bfloat16", "train.dequantize_weights=true"]
+        recipe = recipe_for(*overrides, f"train.fp8_matmul={eight}")
         out = train(recipe, eight_rows, tmp_path / eight)
         losses.append([json.loads(line)["loss"] for line in (out / LOG).read_text().splitlines()])
     assert losses[1] != losses[0] and losses[1][-1] < 0.9 * losses[1][0]
@@ -118,7 +118,7 @@ def test_left_to_the_run_a_cpu_multiplies_as_it_would_unasked(
     losses = []
     for asked in ("false", "auto"):
         out = train(
-            recipe_for("train.max_steps=2", f"train.float8_products={asked}"), eight_rows, tmp_path / asked
+            recipe_for("train.max_steps=2", f"train.fp8_matmul={asked}"), eight_rows, tmp_path / asked
         )
         losses.append([json.loads(line)["loss"] for line in (out / LOG).read_text().splitlines()])
     assert losses[0] == losses[1]
@@ -138,6 +138,6 @@ def test_a_run_that_cannot_be_had_in_8_bits_says_why(
     eight_rows: Path,
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(InputError, match=f"train.float8_products: .*{why}"):
-        train(recipe_for(*overrides, "train.float8_products=true"), eight_rows, tmp_path / "out")
+    with pytest.raises(InputError, match=f"train.fp8_matmul: .*{why}"):
+        train(recipe_for(*overrides, "train.fp8_matmul=true"), eight_rows, tmp_path / "out")
     assert not (tmp_path / "out").exists()

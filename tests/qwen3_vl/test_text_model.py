@@ -145,7 +145,7 @@ def test_a_batch_for_the_card_gives_the_loss_and_gradients_of_a_plain_one(
 ) -> None:
     loaded = load_base(Model(base=str(tiny_folder)), max_pixels=6144, device=torch.device("cpu"))
     rows = open_rows(eight_rows)
-    train = Train(dense_weights=dense, gradient_checkpointing=False)
+    train = Train(dequantize_weights=dense, gradient_checkpointing=False)
     setup = setup_for(loaded, rows, train, Lora(r=4))
     trainer = build_trainer(loaded, rows, train, Lora(r=4), tmp_path, setup=setup)
     model = trainer.model.train()

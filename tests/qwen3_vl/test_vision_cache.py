@@ -84,7 +84,7 @@ def test_what_is_kept_changes_nothing_of_what_is_learned_and_is_not_decoded_agai
         ("false", "computed each time (asked for)", 2 * 8 * 2),
     ):
         decoded.clear()
-        recipe = recipe_for("train.epochs=2", f"train.keep_features={asked}")
+        recipe = recipe_for("train.epochs=2", f"train.cache_vision_features={asked}")
         out = train(recipe, eight_rows, tmp_path / asked)
         losses.append(
             [json.loads(line)["loss"] for line in (out / "train_log.jsonl").read_text().splitlines()]
@@ -98,8 +98,8 @@ def test_features_that_must_be_kept_and_have_no_room_are_one_line(
     eight_rows: Path, recipe_for: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("roadscribe.train.train.free_memory", lambda: 0)
-    with pytest.raises(InputError, match=r"train\.keep_features: they would take .* set it to auto"):
-        train(recipe_for("train.keep_features=true"), eight_rows, tmp_path / "out")
+    with pytest.raises(InputError, match=r"train\.cache_vision_features: they would take .* set it to auto"):
+        train(recipe_for("train.cache_vision_features=true"), eight_rows, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

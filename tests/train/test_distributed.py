@@ -165,7 +165,9 @@ def test_compiled_layers_stay_whole_in_two_processes_and_learn_what_one_learns(
 ) -> None:
     """Adapters of more than a megabyte a layer, at which torch would cut a layer's graph."""
     monkeypatch.setenv("TORCH_LOGS", "ddp_graphs")
-    compiled = recipe_for("lora.r=128", "train.max_steps=4", "train.compile=true", "train.dense_weights=true")
+    compiled = recipe_for(
+        "lora.r=128", "train.max_steps=4", "train.compile=true", "train.dequantize_weights=true"
+    )
     command = arguments(compiled, eight_rows, tmp_path / "two", tmp_path, "--processes", "2")
     done = subprocess.run([sys.executable, "-m", "roadscribe", *command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

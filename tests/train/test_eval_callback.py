@@ -207,7 +207,7 @@ def test_the_best_step_ships_and_a_killed_run_resumes_with_it(
 ) -> None:
     """Killed after the look at step 4, which no checkpoint covers: that look is forgotten and taken again, the
     best one at step 2 is not."""
-    recipe = watched("train.keep=best")
+    recipe = watched("train.load_best_at_end=true")
     undisturbed = Script(monkeypatch, GOOD, POOR, FAIR)
     whole = train(recipe, dataset, tmp_path / "whole")
     assert [look["field_accuracy"] for look in lines_of(whole / WATCH)] == pytest.approx([1, 0, 9 / 12])
@@ -305,7 +305,10 @@ def test_the_best_look_may_be_by_the_whole_report_or_by_its_agreement_with_itsel
 
 def test_what_is_kept_is_said_with_its_reason(recipe_for: Callable[..., Recipe]) -> None:
     looks = [a_look(10, 0.8), a_look(20, 0.6)]
-    best, last = (recipe_for("train.eval_steps=10", f"train.keep={keep}").train for keep in ("best", "last"))
+    best, last = (
+        recipe_for("train.eval_steps=10", f"train.load_best_at_end={best}").train
+        for best in ("true", "false")
+    )
     step, why = choose_adapter(looks, best, 20)
     assert step == 10 and "step 10, the best of 2 looks by field_accuracy: 80 %, against 60 %" in why
     step, why = choose_adapter(looks, last, 20)
@@ -378,7 +381,7 @@ def test_a_split_that_cannot_be_watched_is_one_line_before_anything_is_written(
     [
         ("train.report_to=tensorbord", "'tensorbord' is no board; there is .*tensorboard, .*wandb"),
         ("train.report_to=[none]", r"'none' is no board.*\[\] for none"),
-        ("train.keep=best", r"train\.keep: .* set train\.eval_steps as well"),
+        ("train.load_best_at_end=true", r"train\.load_best_at_end: .* set train\.eval_steps as well"),
     ],
 )
 def test_an_option_that_cannot_be_followed_is_one_line(

@@ -70,8 +70,8 @@ def test_sharded_runs_that_are_killed_resume(
     [
         ("train.eval_steps=5", "no process of an FSDP run holds a whole model"),
         ("train.compile=true", r"train\.compile: needs whole layers"),
-        ("train.dense_weights=true", r"train\.dense_weights: needs whole layers"),
-        ("train.float8_products=true", r"train\.float8_products: needs whole layers"),
+        ("train.dequantize_weights=true", r"train\.dequantize_weights: needs whole layers"),
+        ("train.fp8_matmul=true", r"train\.fp8_matmul: needs whole layers"),
     ],
 )
 def test_what_sharding_cannot_do_is_refused_before_anything_is_loaded(override: str, message: str) -> None:

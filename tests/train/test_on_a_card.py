@@ -72,7 +72,7 @@ def test_the_fused_compiled_pass_has_pefts_loss_and_gradients(
     wanted = gradients_of(plain)
 
     again = load_base(base, max_pixels=6144, device=CARD)
-    settings = Train(dense_weights=dense, compile=True, gradient_checkpointing=False)
+    settings = Train(dequantize_weights=dense, compile=True, gradient_checkpointing=False)
     setup = setup_for(again, rows, settings, Lora(r=8, alpha=8), present_gpu())
     trainer = build_trainer(again, rows, settings, Lora(r=8, alpha=8), tmp_path, setup=setup)
     trainer.model.train()
@@ -139,7 +139,7 @@ def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
 ) -> None:
     losses = []
     for asked in ("true", "false"):
-        recipe = recipe_for("train.epochs=3", f"train.keep_features={asked}", "model.dtype=float32")
+        recipe = recipe_for("train.epochs=3", f"train.cache_vision_features={asked}", "model.dtype=float32")
         lines = (train(recipe, eight_rows, tmp_path / asked) / LOG).read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)

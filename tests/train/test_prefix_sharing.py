@@ -332,7 +332,7 @@ def recipe(tiny_folder: Path) -> Callable[..., Recipe]:
             "learning_rate": 1e-3,
             "epochs": 2,
             "save_steps": 2,
-            "read_back": "same",
+            "verify_in_process": True,
         }
         return Recipe.model_validate(
             {

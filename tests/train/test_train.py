@@ -55,7 +55,7 @@ def recipe(tiny_folder: Path) -> Recipe:
                 "learning_rate": 2e-3,
                 "max_steps": 10,
                 "save_steps": 3,
-                "read_back": "same",
+                "verify_in_process": True,
             },
         }
     )
@@ -193,7 +193,7 @@ def test_an_adapter_is_read_back_in_a_fresh_process(trained: Path, eight_rows: P
     cpu = torch.device("cpu")
     assert read_back(trained, eight_rows, logits, torch.float32, cpu) <= 1e-6
     with pytest.raises(WorkError, match=r"answers differently \(its logits by 5\.\d\de-01 of the largest"):
-        read_back(trained, eight_rows, 2 * logits, torch.float32, cpu, where="same")
+        read_back(trained, eight_rows, 2 * logits, torch.float32, cpu, in_process=True)
 
 
 def test_what_does_not_load_in_the_fresh_process_is_one_line(
@@ -214,7 +214,10 @@ def test_what_does_not_load_in_the_fresh_process_is_one_line(
     ("end", "message"),
     [
         ("echo noise >&2; echo what is wrong >&2; exit 1", "^what is wrong$"),
-        ("kill -9 $$", r"ended by signal 9; free some memory and go on with --resume, or .*read_back=same"),
+        (
+            "kill -9 $$",
+            r"ended by signal 9; free some memory and go on with --resume, or .*verify_in_process=true",
+        ),
     ],
 )
 def test_a_fresh_process_that_fails_says_why(

@@ -228,9 +228,9 @@ def static_terms(shape: ModelShape, step: StepSetup, compute: Compute) -> list[T
         terms.append(Term("language linears", packed, how))
         if step.dense and step.fused:
             copy = s * (weights + _adapter_columns(shape))
-            name, why = "the same, dequantised", f"{bits}, kept for speed (train.dense_weights)"
+            name, why = "the same, dequantised", f"{bits}, kept for speed (train.dequantize_weights)"
             if step.eight:
-                name, why = "the same in 8 bits", "two copies, one for each pass (train.float8_products)"
+                name, why = "the same in 8 bits", "two copies, one for each pass (train.fp8_matmul)"
             terms.append(Term(name, copy, why))
         elif step.fused:
             terms.append(

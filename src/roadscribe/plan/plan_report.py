@@ -48,7 +48,7 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
         "batch_size": one.train.batch_size,
         "gradient_accumulation": one.train.gradient_accumulation,
         "gradient_checkpointing": one.train.gradient_checkpointing,
-        "dense_weights": one.setup.dequantize_weights.value,
+        "dequantize_weights": one.setup.dequantize_weights.value,
         "products": f"{8 if one.setup.fp8_matmul.value else 16} bits",
         "compiled": one.setup.compile_layers.value,
         "features_on_card": one.setup.vision_cache.value is VisionCache.GPU,

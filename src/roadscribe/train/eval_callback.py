@@ -141,7 +141,7 @@ def open_held_out(dataset: Path, processor: Any, recipe: Recipe) -> HeldOut:
     say(
         f"watching: {len(clips)} clips of {len(rows)} {train.eval_split} rows, every {train.eval_steps} steps, "
         f"{'with' if train.eval_grammar else 'without'} the grammar; the best is by {train.best_by}, "
-        f"the adapter will be the {train.keep} one (train.keep)"
+        f"the adapter will be the {'best' if train.load_best_at_end else 'last'} one (train.load_best_at_end)"
     )
     return HeldOut(
         tuple(
@@ -393,13 +393,13 @@ def choose_adapter(looks: Sequence[Look], train: Train, last_step: int) -> tuple
     worth = f"{train.best_by}: {_shown(best, train.best_by)}"
     if last.step == best.step:
         return last_step, f"adapter: that of the last step, {last_step}, which is the best, too ({worth})"
-    if train.keep == "best":
+    if train.load_best_at_end:
         return best.step, (
             f"adapter: that of step {best.step}, the best of {len(looks)} looks by {worth}, "
-            f"against {_shown(last, train.best_by)} at the last step, {last_step} (train.keep=best)"
+            f"against {_shown(last, train.best_by)} at the last step, {last_step} (train.load_best_at_end=true)"
         )
     return last_step, (
-        f"adapter: that of the last step, {last_step} (train.keep=last), with {train.best_by}: "
+        f"adapter: that of the last step, {last_step} (train.load_best_at_end=false), with {train.best_by}: "
         f"{_shown(last, train.best_by)}; step {best.step} was the best with {_shown(best, train.best_by)}"
     )
 

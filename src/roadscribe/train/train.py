@@ -37,7 +37,7 @@ from roadscribe.model.load import (
 )
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
-from roadscribe.recipe import Recipe, Train
+from roadscribe.recipe import Recipe, Train, earlier_key
 from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
 from roadscribe.train.dataset import DatasetFacts, check_rows, open_rows
 from roadscribe.train.distributed import Processes, joined
@@ -160,7 +160,7 @@ def _open(
         held_out = open_held_out(dataset, processor, recipe)
         made_from["watched"] = [held_out.sha256, recipe.infer.max_new_tokens]
     if resume:
-        _check_processes(out, world)
+        _check_begun(out, world)
     if world.count > 1:
         made_from[PROCESSES] = world.count
     if world.sharded:
@@ -172,13 +172,19 @@ def _open(
     return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
 
 
-def _check_processes(out: Path, world: Processes) -> None:
-    """Only as many processes as before go on in the same order, each with its own random numbers."""
+def _check_begun(out: Path, world: Processes) -> None:
+    """Only a run with today's keys goes on, and only with as many processes: each has its own random numbers."""
     path = out / MANIFEST
     manifest = read_json(path, "an artifact's manifest") if path.exists() else None
     made_from = manifest.get("recipe") if isinstance(manifest, dict) else None
     if not isinstance(made_from, dict):
         return
+    earlier = earlier_key(made_from)
+    if earlier is not None:
+        raise InputError(
+            f"{out}: was begun by an earlier version, whose recipe holds `{earlier}`; resume it with that version, "
+            "or begin anew with --overwrite"
+        )
     then = made_from.get(PROCESSES, 1)
     if then != world.count:
         raise InputError(
@@ -199,10 +205,10 @@ def _check_targets(targets: tuple[str, ...]) -> None:
 
 def _check_watch(train: Train) -> None:
     require_boards(train.report_to)
-    if train.keep == "best" and not train.eval_steps:
+    if train.load_best_at_end and not train.eval_steps:
         raise InputError(
-            "train.keep: the best step is only known where held-out reports are looked at; "
-            "set train.eval_steps as well, or train.keep=last"
+            "train.load_best_at_end: the best step is only known where held-out reports are looked at; "
+            "set train.eval_steps as well, or train.load_best_at_end=false"
         )
 
 
@@ -249,7 +255,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, world: Proce
     if device.type == "cuda":
         torch.cuda.empty_cache()
     require_written(out, state)
-    difference = read_back(out, dataset, in_memory, dtype, device, where=recipe.train.read_back)
+    difference = read_back(out, dataset, in_memory, dtype, device, in_process=recipe.train.verify_in_process)
     lines = (
         [json.loads(line) for line in (out / LOG).read_text().splitlines()] if (out / LOG).exists() else []
     )
@@ -387,7 +393,7 @@ def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
 
 def _kept_in_words(step: int, run: Run, train: Train) -> dict[str, Any]:
     """The manifest's record of which adapter was kept."""
-    kept: dict[str, Any] = {"keep": train.keep, "step": step}
+    kept: dict[str, Any] = {"keep": "best" if train.load_best_at_end else "last", "step": step}
     look = next((look for look in run.looks if look.step == step), None)
     if look is not None:
         kept |= {

@@ -326,5 +326,5 @@ def memory_errors() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         raise WorkError(
             "the card's memory is full; lower train.batch_size (and raise train.gradient_accumulation), "
-            "set train.gradient_checkpointing=true or train.keep_features=false, or use fewer or smaller frames"
+            "set train.gradient_checkpointing=true or train.cache_vision_features=false, or use fewer or smaller frames"
         ) from error

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -62,7 +62,7 @@ def read_back(
     dtype: torch.dtype,
     device: torch.device,
     *,
-    where: Literal["process", "same"] = "process",
+    in_process: bool = False,
 ) -> float:
     """Load an adapter's folder afresh and compare its answer to the dataset's first row.
 
@@ -72,7 +72,7 @@ def read_back(
         in_memory: `answer_logits` of the trained model on that row.
         dtype: what the adapter was trained in.
         device: where it was trained.
-        where: in a fresh process, or in this one.
+        in_process: in this process, not in a fresh one.
 
     Returns:
         The largest difference of a logit as a share of the largest logit.
@@ -81,7 +81,7 @@ def read_back(
         WorkError: the folder does not load, a key is missing or unexpected, or the answers differ.
     """
     name = str(dtype).removeprefix("torch.")
-    if where == "same":
+    if in_process:
         difference = _compare(folder, dataset, in_memory, name, device)
     else:
         with tempfile.TemporaryDirectory(prefix="roadscribe-") as temporary:
@@ -91,7 +91,7 @@ def read_back(
             except OSError as error:
                 raise WorkError(
                     f"{temporary}: cannot be written ({error.strerror}); free some space there, name another folder in "
-                    "TMPDIR, or set train.read_back=same, then go on with --resume"
+                    "TMPDIR, or set train.verify_in_process=true, then go on with --resume"
                 ) from error
             difference = _in_a_process(folder, dataset, logits, name, device)
     if not difference <= LOGIT_TOLERANCE[dtype]:
@@ -99,7 +99,7 @@ def read_back(
             f"{folder}: the adapter read back from disk answers differently (its logits by {difference:.2e} "
             f"of the largest, {LOGIT_TOLERANCE[dtype]:.0e} is allowed); it must not be used"
         )
-    place = "in a fresh process" if where == "process" else "in this process"
+    place = "in this process" if in_process else "in a fresh process"
     say(f"read back from disk {place}: every key in place, logits differ by {difference:.1e} of the largest")
     return difference
 
@@ -132,7 +132,7 @@ def _in_a_process(folder: Path, dataset: Path, logits: Path, dtype: str, device:
     if done.returncode < 0:
         raise WorkError(
             f"{folder}: the process that read the adapter back was ended by signal {-done.returncode}; "
-            "free some memory and go on with --resume, or set train.read_back=same"
+            "free some memory and go on with --resume, or set train.verify_in_process=true"
         )
     raise WorkError((done.stderr.strip() or "reading the adapter back failed").splitlines()[-1])
 
