@@ -70,10 +70,10 @@ class ScriptedEngine(ReportEngine):
 
     scripts: dict[tuple[bytes, ...], list[int]]
 
-    def _choose(self, sequences: Any, logits: torch.Tensor) -> None:
+    def _sample(self, sequences: Any, logits: torch.Tensor) -> None:
         for row, sequence in enumerate(sequences):
             logits[row, self.scripts[sequence.question.frames][len(sequence.tokens)]] += PUSH
-        super()._choose(sequences, logits)
+        super()._sample(sequences, logits)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Held-out reports while a model trains: what they are worth, which step is kept, and that looking changes nothing."""
+"""Held-out reports while a model trains: their scores, which step is kept, and that evaluation changes nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from roadscribe import cli
 from roadscribe.artifacts import require_complete
+from roadscribe.cli import exit_codes
 from roadscribe.errors import InputError
 from roadscribe.infer.engine import GeneratedReport
 from roadscribe.model import adapter as adapters
@@ -28,13 +29,13 @@ from roadscribe.train import eval_callback
 from roadscribe.train import train as stage
 from roadscribe.train.checkpoints import CHECKPOINTS
 from roadscribe.train.eval_callback import (
-    WATCH,
+    RESULTS,
+    EvalResult,
     HeldOutClip,
-    Look,
     Sample,
-    best_look,
+    best_result,
     choose_adapter,
-    describe_look,
+    describe_result,
     judge,
     open_held_out,
     spread,
@@ -110,7 +111,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def watched(recipe_for: Callable[..., Recipe]) -> Callable[..., Recipe]:
-    """Six steps with dropout, a look after every second; arguments are further overrides."""
+    """Six steps with dropout, an evaluation after every second; arguments are further overrides."""
 
     def make(*overrides: str) -> Recipe:
         return recipe_for(
@@ -127,13 +128,13 @@ def watched(recipe_for: Callable[..., Recipe]) -> Callable[..., Recipe]:
 
 
 class Script:
-    """Stands in for the model's words at each look, and remembers the adapter that would have written them."""
+    """Stands in for the model's words at each evaluation, and remembers the adapter that would have written them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *texts: str) -> None:
         self.texts, self.adapters = list(texts), []
         script = self
 
-        def write(self: eval_callback.Watcher) -> list[GeneratedReport]:
+        def write(self: eval_callback.EvalCallback) -> list[GeneratedReport]:
             script.adapters.append(
                 {name: one.detach().clone() for name, one in adapter_state(self.model).items()}
             )
@@ -142,7 +143,7 @@ class Script:
                 raise KeyboardInterrupt
             return [written(text) for _ in self.held_out.clips]
 
-        monkeypatch.setattr(eval_callback.Watcher, "_write", write)
+        monkeypatch.setattr(eval_callback.EvalCallback, "_write", write)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -166,7 +167,7 @@ def same_adapter(out: Path, tensors: dict[str, torch.Tensor]) -> bool:
 def test_a_watched_run_learns_what_an_unwatched_one_learns_and_is_seen_on_tensorboard(
     dataset: Path, watched: Callable[..., Recipe], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With dropout, to the last bit: the looks, by the real engine, draw no random number."""
+    """With dropout, to the last bit: evaluation by the real engine draws no random number."""
     pytest.importorskip("tensorboard")
     plain = train(watched("train.eval_steps=0"), dataset, tmp_path / "plain")
     capsys.readouterr()
@@ -174,11 +175,11 @@ def test_a_watched_run_learns_what_an_unwatched_one_learns_and_is_seen_on_tensor
     shown = capsys.readouterr().err
     assert without_times(lines_of(seen / LOG)) == without_times(lines_of(plain / LOG))
     assert same_adapter(seen, load_file(plain / adapters.WEIGHTS))
-    looks = lines_of(seen / WATCH)
-    assert [look["step"] for look in looks] == [2, 4, 6]
-    assert all(look["clips"] == 2 and set(look["parameters"]) == set(PARAMETERS) for look in looks)
-    assert looks[0]["sample"]["clip_id"] == "clip-100" and looks[0]["finished"] == 0
-    assert not (plain / WATCH).exists()
+    results = lines_of(seen / RESULTS)
+    assert [result["step"] for result in results] == [2, 4, 6]
+    assert all(result["clips"] == 2 and set(result["parameters"]) == set(PARAMETERS) for result in results)
+    assert results[0]["sample"]["clip_id"] == "clip-100" and results[0]["finished"] == 0
+    assert not (plain / RESULTS).exists()
     assert "step 4: 2 held-out reports: 0 % hold the schema" in shown
     assert "adapter: that of the last step, 6, which is the best, too" in shown
     assert require_complete(seen, "adapter", "train")["summary"]["kept"]["step"] == 6
@@ -205,27 +206,27 @@ def test_the_best_step_ships_and_a_killed_run_resumes_with_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Killed after the look at step 4, which no checkpoint covers: that look is forgotten and taken again, the
+    """Killed after the evaluation at step 4, which no checkpoint covers: that one is forgotten and taken again, the
     best one at step 2 is not."""
     recipe = watched("train.load_best_at_end=true")
     undisturbed = Script(monkeypatch, GOOD, POOR, FAIR)
     whole = train(recipe, dataset, tmp_path / "whole")
-    assert [look["field_accuracy"] for look in lines_of(whole / WATCH)] == pytest.approx([1, 0, 9 / 12])
+    assert [result["field_accuracy"] for result in lines_of(whole / RESULTS)] == pytest.approx([1, 0, 9 / 12])
     assert same_adapter(whole, undisturbed.adapters[0])
     assert not same_adapter(whole, undisturbed.adapters[2])
     kept = require_complete(whole, "adapter", "train")["summary"]["kept"]
     assert (kept["keep"], kept["step"], kept["best_by"]) == ("best", 2, "field_accuracy")
-    assert "adapter: that of step 2, the best of 3 looks" in capsys.readouterr().err
+    assert "adapter: that of step 2, the best of 3 evaluations" in capsys.readouterr().err
     assert not (whole / CHECKPOINTS).exists()
 
     Script(monkeypatch, GOOD, GOOD, "killed")
     with pytest.raises(KeyboardInterrupt):
         train(recipe, dataset, tmp_path / "killed")
-    assert [look["step"] for look in lines_of(tmp_path / "killed" / WATCH)] == [2, 4]
+    assert [result["step"] for result in lines_of(tmp_path / "killed" / RESULTS)] == [2, 4]
     again = Script(monkeypatch, POOR, FAIR)
     out = train(recipe, dataset, tmp_path / "killed", resume=True)
     assert len(again.adapters) == 2
-    assert without_times(lines_of(out / WATCH)) == without_times(lines_of(whole / WATCH))
+    assert without_times(lines_of(out / RESULTS)) == without_times(lines_of(whole / RESULTS))
     assert same_adapter(out, undisturbed.adapters[0])
 
 
@@ -242,7 +243,7 @@ def test_a_run_killed_after_its_last_step_trains_no_further(
             train(watched(), dataset, tmp_path / "out")
     out = train(watched(), dataset, tmp_path / "out", resume=True)
     assert [line["step"] for line in lines_of(out / LOG)] == list(range(1, 7))
-    assert [look["step"] for look in lines_of(out / WATCH)] == [2, 4, 6]
+    assert [result["step"] for result in lines_of(out / RESULTS)] == [2, 4, 6]
     assert same_adapter(out, script.adapters[-1])
     summary = require_complete(out, "adapter", "train")["summary"]
     assert summary["steps"] == 6 and summary["kept"]["keep"] == "last" and summary["kept"]["step"] == 6
@@ -265,55 +266,55 @@ def test_resuming_while_other_clips_are_watched_is_refused(
 
 def test_a_report_is_judged_by_the_scorecards_rules() -> None:
     clips = [HeldOutClip(f"clip-{index}", [], TRUTH.driving_parameters.model_dump()) for index in range(3)]
-    look = judge(7, clips, [written(GOOD), written(FAIR), written(POOR, finished=False)], 2.0)
-    assert (look.step, look.clips) == (7, 3)
-    assert look.schema_valid == pytest.approx(2 / 3) and look.finished == pytest.approx(2 / 3)
-    assert look.parameters["weather"] == pytest.approx(1 / 3)
-    assert look.parameters["closest_vehicle_distance"] == pytest.approx(2 / 3)
-    assert look.field_accuracy == pytest.approx((12 + 9) / 36)
-    assert look.sample == Sample("clip-0", GOOD)
+    result = judge(7, clips, [written(GOOD), written(FAIR), written(POOR, finished=False)], 2.0)
+    assert (result.step, result.clips) == (7, 3)
+    assert result.schema_valid == pytest.approx(2 / 3) and result.finished == pytest.approx(2 / 3)
+    assert result.parameters["weather"] == pytest.approx(1 / 3)
+    assert result.parameters["closest_vehicle_distance"] == pytest.approx(2 / 3)
+    assert result.field_accuracy == pytest.approx((12 + 9) / 36)
+    assert result.sample == Sample("clip-0", GOOD)
 
 
-def a_look(step: int, accuracy: float, valid: float = 1.0, finished: float = 1.0) -> Look:
-    return Look(step, 2, valid, finished, accuracy, {}, 1.0, Sample("clip", ""))
+def a_result(step: int, accuracy: float, valid: float = 1.0, finished: float = 1.0) -> EvalResult:
+    return EvalResult(step, 2, valid, finished, accuracy, {}, 1.0, Sample("clip", ""))
 
 
 def test_the_best_look_is_by_the_stated_measure_and_the_better_or_later_of_equals() -> None:
-    looks = [a_look(10, 0.5, 1.0), a_look(20, 0.8, 0.9), a_look(30, 0.8, 0.5), a_look(40, 0.4, 1.0)]
-    assert best_look(looks, "field_accuracy") is looks[1]
-    assert best_look(looks, "schema_then_accuracy") is looks[0]
-    words = [a_look(10, 0.0, 0.0, 0.2), a_look(20, 0.0, 0.0, 1.0), a_look(30, 0.0, 0.0, 1.0)]
-    assert best_look(words[:2], "field_accuracy") is words[1]
-    assert best_look(words, "schema_then_accuracy") is words[2]
-    assert best_look([], "field_accuracy") is None
+    results = [a_result(10, 0.5, 1.0), a_result(20, 0.8, 0.9), a_result(30, 0.8, 0.5), a_result(40, 0.4, 1.0)]
+    assert best_result(results, "field_accuracy") is results[1]
+    assert best_result(results, "schema_then_accuracy") is results[0]
+    words = [a_result(10, 0.0, 0.0, 0.2), a_result(20, 0.0, 0.0, 1.0), a_result(30, 0.0, 0.0, 1.0)]
+    assert best_result(words[:2], "field_accuracy") is words[1]
+    assert best_result(words, "schema_then_accuracy") is words[2]
+    assert best_result([], "field_accuracy") is None
 
 
 def test_the_best_look_may_be_by_the_whole_report_or_by_its_agreement_with_itself() -> None:
     silent, template, whole, agreeing = (
-        replace(a_look(1, 0.9), prose_accuracy=None, contradicting=0.0),
-        replace(a_look(2, 0.8), prose_accuracy=0.4, contradicting=0.5),
-        replace(a_look(3, 0.7), prose_accuracy=0.9, contradicting=0.2),
-        replace(a_look(4, 0.7), prose_accuracy=0.7, contradicting=0.0),
+        replace(a_result(1, 0.9), prose_accuracy=None, contradicting=0.0),
+        replace(a_result(2, 0.8), prose_accuracy=0.4, contradicting=0.5),
+        replace(a_result(3, 0.7), prose_accuracy=0.9, contradicting=0.2),
+        replace(a_result(4, 0.7), prose_accuracy=0.7, contradicting=0.0),
     )
-    looks = [silent, template, whole, agreeing]
-    assert best_look(looks, "field_accuracy") is silent
-    assert best_look(looks, "report_accuracy") is whole
-    assert best_look(looks, "agreement_then_accuracy") is agreeing
-    assert "90 % of the claims in the prose right" in describe_look(whole, True, "report_accuracy")
-    assert "no claims in the prose" in describe_look(silent, False, "report_accuracy")
+    results = [silent, template, whole, agreeing]
+    assert best_result(results, "field_accuracy") is silent
+    assert best_result(results, "report_accuracy") is whole
+    assert best_result(results, "agreement_then_accuracy") is agreeing
+    assert "90 % of the claims in the prose right" in describe_result(whole, True, "report_accuracy")
+    assert "no claims in the prose" in describe_result(silent, False, "report_accuracy")
 
 
 def test_what_is_kept_is_said_with_its_reason(recipe_for: Callable[..., Recipe]) -> None:
-    looks = [a_look(10, 0.8), a_look(20, 0.6)]
+    results = [a_result(10, 0.8), a_result(20, 0.6)]
     best, last = (
         recipe_for("train.eval_steps=10", f"train.load_best_at_end={best}").train
         for best in ("true", "false")
     )
-    step, why = choose_adapter(looks, best, 20)
-    assert step == 10 and "step 10, the best of 2 looks by field_accuracy: 80 %, against 60 %" in why
-    step, why = choose_adapter(looks, last, 20)
+    step, why = choose_adapter(results, best, 20)
+    assert step == 10 and "step 10, the best of 2 evaluations by field_accuracy: 80 %, against 60 %" in why
+    step, why = choose_adapter(results, last, 20)
     assert step == 20 and "field_accuracy: 60 %; step 10 was the best with 80 %" in why
-    assert choose_adapter(looks[:1], best, 10)[0] == 10
+    assert choose_adapter(results[:1], best, 10)[0] == 10
     assert choose_adapter([], last, 20)[0] == 20
 
 
@@ -412,7 +413,7 @@ def test_the_command_line_says_a_wrong_option_in_one_line(
 ) -> None:
     options = ["--out", str(tmp_path / "out"), "--set", "train.report_to=nowhere"]
     monkeypatch.setattr(sys, "argv", ["roadscribe", "train", str(eight_rows), *options])
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(exit_codes.signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit) as left:
         cli.main()
     assert left.value.code == 2

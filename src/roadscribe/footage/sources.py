@@ -15,7 +15,7 @@ from roadscribe.footage.manifest import MAX_ID_CHARS, Line, read_manifest
 from roadscribe.footage.manifest import real_path as real_path
 from roadscribe.footage.packets import reason
 
-MANIFEST = "drives.jsonl"
+DRIVES_FILE = "drives.jsonl"
 """A folder that holds this file is read by it; videos the file does not name are left out."""
 
 # fmt: off
@@ -127,7 +127,7 @@ def _look_in(path: Path, manifest_root: Path | None) -> list[_Found]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         why = "no such file or folder" if missing else f"cannot be opened ({reason(error)})"
-        raise InputError(f"{path}: {why}; give videos, folders of videos, or a {MANIFEST}") from error
+        raise InputError(f"{path}: {why}; give videos, folders of videos, or a {DRIVES_FILE}") from error
     if not is_folder:
         if path.suffix == ".jsonl":
             return _from_manifest(path, manifest_root)
@@ -146,8 +146,8 @@ def _walk(folder: Path, root: Path, above: tuple[Path, ...], manifest_root: Path
     real = real_path(folder)
     if real in above:
         return
-    if (folder / MANIFEST).is_file():
-        yield from _from_manifest(folder / MANIFEST, manifest_root)
+    if (folder / DRIVES_FILE).is_file():
+        yield from _from_manifest(folder / DRIVES_FILE, manifest_root)
         return
     if (folder / ARTIFACT).is_file():
         return  # clips, a dataset, an adapter: what the stages made is no footage

@@ -2,7 +2,7 @@
 
 Every `train.eval_steps` optimizer steps the reports are held against the dataset's own: how many hold the
 schema, how many values are right (by the scorecard's rules), and what one of them reads like. The best
-step's adapter is kept. Looking draws no random number and changes no weight, so a watched run learns exactly
+step's adapter is kept. Evaluation draws no random number and changes no weight, so a watched run learns exactly
 what an unwatched one does.
 """
 
@@ -38,11 +38,11 @@ from roadscribe.train.checkpoints import CHECKPOINTS, all_best_weights, all_chec
 from roadscribe.train.dataset import check_rows, clip_key, is_standard, open_image, open_rows
 from roadscribe.train.trainer import trim_log
 
-WATCH = "watch.jsonl"
-"""One line a look: `Look` as JSON."""
+RESULTS = "watch.jsonl"
+"""One line per evaluation: `EvalResult` as JSON."""
 FEATURES_BYTES = 2**30
-"""On a CPU the held-out clips' vision features are kept between looks up to this size: the tower is frozen. A card
-is quicker than that, and its memory is for the training."""
+"""On a CPU the held-out clips' vision features are cached between evaluations up to this size: the vision encoder is
+frozen. A GPU computes them faster than that, and its memory is for the training."""
 
 BestBy = Literal["field_accuracy", "schema_then_accuracy", "report_accuracy", "agreement_then_accuracy"]
 _Thing = TypeVar("_Thing")
@@ -59,7 +59,7 @@ class HeldOutClip:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The clips that are watched, and a digest of their frames and reports."""
+    """The held-out clips of each evaluation, and a digest of their frames and reports."""
 
     clips: tuple[HeldOutClip, ...]
     sha256: str
@@ -73,7 +73,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class EvalResult:
     """What the reports of one step were worth. Shares lie in 0..1."""
 
     step: int
@@ -106,10 +106,10 @@ class Look:
 
 
 def open_held_out(dataset: Path, processor: Any, recipe: Recipe) -> HeldOut:
-    """The clips to watch: evenly spaced over the split, one row a clip, only rows that ask for the report.
+    """The clips to evaluate on: evenly spaced over the split, one row per clip, only rows that ask for the report.
 
     Raises:
-        InputError: no such split, no row in it that can be watched, or a row that does not fit the recipe.
+        InputError: no such split, no row in it that can be evaluated, or a row that does not fit the recipe.
     """
     train = recipe.train
     try:
@@ -127,7 +127,7 @@ def open_held_out(dataset: Path, processor: Any, recipe: Recipe) -> HeldOut:
     if not usable:
         raise InputError(
             f"{dataset}: none of the {len(rows)} {train.eval_split} rows asks for the standard report and holds "
-            "one, so there is nothing to watch; set train.eval_steps=0 or curate more held-out clips"
+            "one, so there is nothing to evaluate on; set train.eval_steps=0 or curate more held-out clips"
         )
     clips = spread(list(usable.values()), train.eval_clips)
     chosen = rows.select([index for index, _ in clips])
@@ -169,7 +169,7 @@ def spread(things: Sequence[_Thing], count: int) -> list[_Thing]:
 
 def judge(
     step: int, clips: Sequence[HeldOutClip], reports: Sequence[GeneratedReport], seconds: float
-) -> Look:
+) -> EvalResult:
     """What one report a clip is worth."""
     flags = [
         correct_flags(stated_values(report.text), clip.truth)
@@ -181,7 +181,7 @@ def judge(
         for clip, report in zip(clips, reports, strict=True)
     ]
     made = sum(one.claims for one in prose)
-    return Look(
+    return EvalResult(
         step=step,
         clips=len(clips),
         schema_valid=sum(holds_schema(report.text) for report in reports) / len(reports),
@@ -195,48 +195,48 @@ def judge(
     )
 
 
-def best_look(looks: Sequence[Look], by: BestBy) -> Look | None:
-    """The best of some looks.
+def best_result(results: Sequence[EvalResult], by: BestBy) -> EvalResult | None:
+    """The best of some evaluations.
 
     Of equals the one with more right values, then more valid and more finished reports, then the later one,
     which has learned longer.
     """
 
-    def worth(look: Look) -> tuple[float, ...]:
-        return (*_worth(look, by), look.field_accuracy, look.schema_valid, look.finished, look.step)
+    def worth(result: EvalResult) -> tuple[float, ...]:
+        return (*_worth(result, by), result.field_accuracy, result.schema_valid, result.finished, result.step)
 
-    return max(looks, key=worth, default=None)
+    return max(results, key=worth, default=None)
 
 
-def _worth(look: Look, by: BestBy) -> tuple[float, ...]:
+def _worth(result: EvalResult, by: BestBy) -> tuple[float, ...]:
     if by == "schema_then_accuracy":
-        return (look.schema_valid, look.field_accuracy)
+        return (result.schema_valid, result.field_accuracy)
     if by == "report_accuracy":
-        return (look.report_accuracy,)
+        return (result.report_accuracy,)
     if by == "agreement_then_accuracy":
-        return (1 - look.contradicting, look.report_accuracy)
-    return (look.field_accuracy,)
+        return (1 - result.contradicting, result.report_accuracy)
+    return (result.field_accuracy,)
 
 
-def read_looks(path: Path) -> list[Look]:
-    """The looks that a run has taken so far.
+def read_results(path: Path) -> list[EvalResult]:
+    """The evaluations of a run so far.
 
     Raises:
-        InputError: a line is no look.
+        InputError: a line is no evaluation.
     """
     if not path.exists():
         return []
-    looks = []
+    results = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             read = json.loads(line)
-            looks.append(Look(**{**read, "sample": Sample(**read["sample"])}))
+            results.append(EvalResult(**{**read, "sample": Sample(**read["sample"])}))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}:{number}: is no look at held-out reports; delete that line to go on without it, or begin "
-                "anew with --overwrite"
+                f"{path}:{number}: is no evaluation of held-out reports; delete that line to go on without it, or "
+                "begin anew with --overwrite"
             ) from error
-    return looks
+    return results
 
 
 def restore_adapter(model: Any, weights: Path) -> None:
@@ -257,10 +257,10 @@ def restore_adapter(model: Any, weights: Path) -> None:
     peft.set_peft_model_state_dict(model, state)
 
 
-class Watcher(TrainerCallback):  # type: ignore[misc]
-    """Takes the looks, logs them, and keeps the adapter of the best one.
+class EvalCallback(TrainerCallback):  # type: ignore[misc]
+    """Evaluates, logs the results, and keeps the adapter of the best.
 
-    What a look leaves on disk carries its step, so that a resumed run can forget what came after its checkpoint.
+    What an evaluation leaves on disk carries its step, so that a resumed run can forget what came after its checkpoint.
     """
 
     def __init__(
@@ -271,35 +271,35 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         train: Train,
         infer: Infer,
         out: Path,
-        tell: Callable[[Look, bool], None],
+        tell: Callable[[EvalResult, bool], None],
     ) -> None:
         """
         Args:
             model: the PEFT model in training.
-            held_out: the clips to look at.
+            held_out: the clips to write reports on.
             train: how often, how, and what counts as better.
             infer: how many reports at once, and how long they may become.
             out: the run's folder.
-            tell: called with each look and whether it is the best so far.
+            tell: called with each result and whether it is the best so far.
         """
         self.model, self.processor, self.held_out = model, processor, held_out
         self.train, self.infer = train, infer
-        self.out, self.log, self.tell = out, out / WATCH, tell
-        self.looks: list[Look] = []
+        self.out, self.log, self.tell = out, out / RESULTS, tell
+        self.results: list[EvalResult] = []
         self.seconds = 0.0
-        """Spent on looks by this process."""
+        """Seconds that this process spent on evaluation."""
         on_cpu = next(model.parameters()).device.type == "cpu"
         self._features: LRUCache[FrameFeatures] = LRUCache(FEATURES_BYTES if on_cpu else 0)
 
     @property
-    def best(self) -> Look | None:
-        """The best look so far."""
-        return best_look(self.looks, self.train.best_by)
+    def best(self) -> EvalResult | None:
+        """The best result so far."""
+        return best_result(self.results, self.train.best_by)
 
     def go_on_from(self, step: int) -> None:
         """Forget what was seen and kept after a step: it will be done again."""
         trim_log(self.log, step)
-        self.looks = read_looks(self.log)
+        self.results = read_results(self.log)
         for best_step, weights in all_best_weights(self.out).items():
             if best_step > step:
                 weights.unlink()
@@ -309,37 +309,37 @@ class Watcher(TrainerCallback):  # type: ignore[misc]
         self.go_on_from(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Look, where it is time to; before the step's checkpoint is written, which then covers the look."""
+        """Evaluate where a step is due, before its checkpoint is written, which then covers the result."""
         due = state.global_step % self.train.eval_steps == 0 or state.global_step == state.max_steps
         if due and state.is_world_process_zero:
-            self.look(state.global_step)
+            self.evaluate(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Adapters go that were the best at the time of no checkpoint from which the run may still go on."""
         steps = [*all_checkpoints(self.out / CHECKPOINTS), state.global_step]
         best = [
-            best_look([look for look in self.looks if look.step <= step], self.train.best_by)
+            best_result([result for result in self.results if result.step <= step], self.train.best_by)
             for step in steps
         ]
-        needed = {look.step for look in best if look is not None}
+        needed = {result.step for result in best if result is not None}
         for step, weights in all_best_weights(self.out).items():
             if step not in needed:
                 weights.unlink()
 
-    def look(self, step: int) -> None:
+    def evaluate(self, step: int) -> None:
         """Write the reports, judge them, keep the adapter if it is the best so far."""
         say(f"step {step}: writing {len(self.held_out.clips)} held-out reports")
         begun = time.monotonic()
-        look = judge(step, self.held_out.clips, self._write(), time.monotonic() - begun)
-        self.looks.append(look)
-        is_best = self.best is look
+        result = judge(step, self.held_out.clips, self._write(), time.monotonic() - begun)
+        self.results.append(result)
+        is_best = self.best is result
         if is_best:
             state = {name: one.detach().cpu().contiguous() for name, one in adapter_state(self.model).items()}
             write_bytes(best_weights(self.out, step), save(state))
         with self.log.open("a") as file:
-            file.write(json.dumps(asdict(look) | {"sample": look.sample._asdict()}) + "\n")
+            file.write(json.dumps(asdict(result) | {"sample": result.sample._asdict()}) + "\n")
         self.seconds += time.monotonic() - begun
-        self.tell(look, is_best)
+        self.tell(result, is_best)
 
     def _write(self) -> list[GeneratedReport]:
         # A new engine each time: what one remembers of prompts and answers belongs to the weights it saw.
@@ -370,32 +370,32 @@ def _cards() -> list[int]:
     return [torch.cuda.current_device()] if torch.cuda.is_available() else []
 
 
-def describe_look(look: Look, is_best: bool, by: BestBy) -> str:
-    """A look in one line."""
+def describe_result(result: EvalResult, is_best: bool, by: BestBy) -> str:
+    """A result in one line."""
     best = f", the best so far by {by}" if is_best else ""
     claims = (
-        "no claims" if look.prose_accuracy is None else f"{100 * look.prose_accuracy:.0f} % of the claims"
+        "no claims" if result.prose_accuracy is None else f"{100 * result.prose_accuracy:.0f} % of the claims"
     )
-    cut = "" if look.finished == 1 else f", {100 * (1 - look.finished):.0f} % cut off at the limit"
+    cut = "" if result.finished == 1 else f", {100 * (1 - result.finished):.0f} % cut off at the limit"
     return (
-        f"step {look.step}: {look.clips} held-out reports: {100 * look.schema_valid:.0f} % hold the schema, "
-        f"{100 * look.field_accuracy:.0f} % of the values and {claims} in the prose right, "
-        f"{100 * look.contradicting:.0f} % contradict themselves{cut}{best} ({clock(look.seconds)})"
+        f"step {result.step}: {result.clips} held-out reports: {100 * result.schema_valid:.0f} % hold the schema, "
+        f"{100 * result.field_accuracy:.0f} % of the values and {claims} in the prose right, "
+        f"{100 * result.contradicting:.0f} % contradict themselves{cut}{best} ({clock(result.seconds)})"
     )
 
 
-def choose_adapter(looks: Sequence[Look], train: Train, last_step: int) -> tuple[int, str]:
+def choose_adapter(results: Sequence[EvalResult], train: Train, last_step: int) -> tuple[int, str]:
     """The step whose adapter a run leaves, and why in one line."""
-    best = best_look(looks, train.best_by)
+    best = best_result(results, train.best_by)
     if best is None:
-        return last_step, f"adapter: that of the last step, {last_step} (nothing was watched)"
-    last = next((look for look in looks if look.step == last_step), best)
+        return last_step, f"adapter: that of the last step, {last_step} (without evaluation)"
+    last = next((result for result in results if result.step == last_step), best)
     worth = f"{train.best_by}: {_shown(best, train.best_by)}"
     if last.step == best.step:
         return last_step, f"adapter: that of the last step, {last_step}, which is the best, too ({worth})"
     if train.load_best_at_end:
         return best.step, (
-            f"adapter: that of step {best.step}, the best of {len(looks)} looks by {worth}, "
+            f"adapter: that of step {best.step}, the best of {len(results)} evaluations by {worth}, "
             f"against {_shown(last, train.best_by)} at the last step, {last_step} (train.load_best_at_end=true)"
         )
     return last_step, (
@@ -404,5 +404,5 @@ def choose_adapter(looks: Sequence[Look], train: Train, last_step: int) -> tuple
     )
 
 
-def _shown(look: Look, by: BestBy) -> str:
-    return " and ".join(f"{100 * share:.0f} %" for share in _worth(look, by))
+def _shown(result: EvalResult, by: BestBy) -> str:
+    return " and ".join(f"{100 * share:.0f} %" for share in _worth(result, by))

@@ -43,11 +43,11 @@ from roadscribe.train.dataset import DatasetFacts, check_rows, open_rows
 from roadscribe.train.distributed import Processes, joined
 from roadscribe.train.eval_callback import (
     BestBy,
+    EvalCallback,
+    EvalResult,
     HeldOut,
-    Look,
-    Watcher,
     choose_adapter,
-    describe_look,
+    describe_result,
     open_held_out,
     restore_adapter,
 )
@@ -75,10 +75,10 @@ class Run(NamedTuple):
 
     steps: int
     samples_per_s: float
-    """Since this start of the run, of all processes together, without the time spent on looks."""
+    """Since this start of the run, of all processes together, without the time spent on evaluation."""
     skipped_steps: int
     """fp16: steps that loss scaling skipped."""
-    looks: Sequence[Look]
+    results: Sequence[EvalResult]
 
 
 def train(
@@ -87,10 +87,10 @@ def train(
     """Fine-tune the recipe's base on a dataset with LoRA and write an adapter to ``out``.
 
     ``out`` receives the adapter in PEFT's form, `contract.json`, `recipe.json`, `train_log.jsonl` (a line a
-    logged step), `watch.jsonl` (a line a look at held-out reports) and, while it runs, `checkpoints/`.
+    logged step), `watch.jsonl` (one line per evaluation) and, while it runs, `checkpoints/`.
 
     Args:
-        recipe: `model`, `footage`, `lora` and `train` count here; for looks at held-out clips `infer`, too.
+        recipe: `model`, `footage`, `lora` and `train` count here; for evaluation `infer`, too.
         dataset_folder: what `curate` wrote, or a folder saved by `DatasetDict.save_to_disk`.
         out: the adapter's folder.
         resume: go on from the last whole checkpoint; the result is that of an undisturbed run.
@@ -134,7 +134,7 @@ def _open(
 ) -> _Begun | None:
     """Check everything and open the output; None where it is complete already."""
     _check_targets(recipe.lora.targets)
-    _check_watch(recipe.train)
+    _check_evaluation(recipe.train)
     if world.sharded:
         check_launch()
     gpu = present_gpu() if choose_device().type == "cuda" else None
@@ -203,11 +203,11 @@ def _check_targets(targets: tuple[str, ...]) -> None:
         )
 
 
-def _check_watch(train: Train) -> None:
+def _check_evaluation(train: Train) -> None:
     require_boards(train.report_to)
     if train.load_best_at_end and not train.eval_steps:
         raise InputError(
-            "train.load_best_at_end: the best step is only known where held-out reports are looked at; "
+            "train.load_best_at_end: the best step is only known where held-out reports are evaluated; "
             "set train.eval_steps as well, or train.load_best_at_end=false"
         )
 
@@ -308,7 +308,7 @@ def _run(
     out: Path,
     world: Processes,
 ) -> Run:
-    """Train to the end, looking at held-out reports on the way."""
+    """Train to the end, evaluating held-out reports on the way."""
     samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * world.count
     total = planned_steps(train, len(trainer.train_dataset), world.count)
     checkpoint, held_out = known.checkpoint, known.held_out if world.first else None
@@ -332,20 +332,22 @@ def _run(
     begun = time.monotonic()
     with progress(total, "training", already=before, by_note=True) as advance:
         reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, world)
-        watcher = None
+        evaluations = None
         if held_out is not None:
             tell = _teller(trainer, reporter, board, held_out, train.best_by)
-            watcher = Watcher(trainer.model, loaded.processor, held_out, train, recipe.infer, out, tell)
-        # In this order: what is counted is logged, and a look belongs to the step that has just been shown.
-        for callback in (skipped, reporter, watcher, board.callback() if board else None):
+            evaluations = EvalCallback(
+                trainer.model, loaded.processor, held_out, train, recipe.infer, out, tell
+            )
+        # In this order: what is counted is logged, and an evaluation belongs to the step that has just been shown.
+        for callback in (skipped, reporter, evaluations, board.callback() if board else None):
             if callback is not None:
                 trainer.add_callback(callback)
         if checkpoint is not None and before >= total:
             # transformers would train one step more.
             restore_adapter(trainer.model, checkpoint / WEIGHTS)
             reporter.go_on_from(before)
-            if watcher is not None:
-                watcher.go_on_from(before)
+            if evaluations is not None:
+                evaluations.go_on_from(before)
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = max(before, trainer.state.global_step)
@@ -354,37 +356,37 @@ def _run(
             f"{out}: training ended at step {done} of {total}, and nothing said why; the adapter does not count as "
             "complete. Run the same command with --resume; if it ends there again, look at the rows of that step"
         )
-    spent = time.monotonic() - begun - (watcher.seconds if watcher else 0.0)
+    spent = time.monotonic() - begun - (evaluations.seconds if evaluations else 0.0)
     return Run(
         steps=done,
         samples_per_s=round((done - before) * samples_a_step / max(spent, 1e-9), 3),
         skipped_steps=skipped.total if skipped else 0,
-        looks=watcher.looks if watcher else (),
+        results=evaluations.results if evaluations else (),
     )
 
 
 def _teller(
     trainer: VisionTrainer, reporter: Reporter, board: TensorBoard | None, held_out: HeldOut, by: BestBy
-) -> Callable[[Look, bool], None]:
-    """What makes a look known: a line on stderr, the numbers to every board, report and frames to TensorBoard."""
+) -> Callable[[EvalResult, bool], None]:
+    """Reports each evaluation: a line on stderr, numbers to every board, report and frames to TensorBoard."""
 
-    def tell(look: Look, is_best: bool) -> None:
-        reporter.pause(look.seconds)
-        say(describe_look(look, is_best, by))
+    def tell(result: EvalResult, is_best: bool) -> None:
+        reporter.pause(result.seconds)
+        say(describe_result(result, is_best, by))
         # Not the handler's own on_log, which would call the step's loss logged.
         trainer.callback_handler.call_event(
-            "on_log", trainer.args, trainer.state, trainer.control, logs=look.numbers()
+            "on_log", trainer.args, trainer.state, trainer.control, logs=result.numbers()
         )
         if board is not None:
-            board.show(look.step, look.sample.text, held_out.clips[0].images)
+            board.show(result.step, result.sample.text, held_out.clips[0].images)
 
     return tell
 
 
 def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
     """Put the adapter that the run leaves into the model; its step."""
-    step, why = choose_adapter(run.looks, train, run.steps)
-    if run.looks:
+    step, why = choose_adapter(run.results, train, run.steps)
+    if run.results:
         say(why)
     if step != run.steps:
         restore_adapter(model, best_weights(out, step))
@@ -394,13 +396,13 @@ def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
 def _kept_in_words(step: int, run: Run, train: Train) -> dict[str, Any]:
     """The manifest's record of which adapter was kept."""
     kept: dict[str, Any] = {"keep": "best" if train.load_best_at_end else "last", "step": step}
-    look = next((look for look in run.looks if look.step == step), None)
-    if look is not None:
+    result = next((result for result in run.results if result.step == step), None)
+    if result is not None:
         kept |= {
             "best_by": train.best_by,
-            "field_accuracy": look.field_accuracy,
-            "schema_valid": look.schema_valid,
-            "clips": look.clips,
+            "field_accuracy": result.field_accuracy,
+            "schema_valid": result.schema_valid,
+            "clips": result.clips,
         }
     return kept
 
