@@ -21,7 +21,7 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from roadscribe.infer.engine import FrameFeatures, Memory, ReportEngine, frame_digest
+from roadscribe.infer.engine import FrameFeatures, LRUCache, ReportEngine, frame_digest
 from roadscribe.infer.grammar import ReportGrammar
 from roadscribe.model.load import load_base
 from roadscribe.prompts import messages
@@ -117,9 +117,9 @@ def main() -> None:
             with torch.inference_mode():
                 adapted.generate(**inputs, max_new_tokens=1024, do_sample=False, logits_processor=script)
 
-    frames: Memory[FrameFeatures] = Memory(2**30)
+    frames: LRUCache[FrameFeatures] = LRUCache(2**30)
 
-    def engine(dense: bool | None, features: Memory[FrameFeatures] | None = None) -> ScriptedEngine:
+    def engine(dense: bool | None, features: LRUCache[FrameFeatures] | None = None) -> ScriptedEngine:
         made = ScriptedEngine(
             adapted, loaded.processor, batch_size=chosen.batch, dense=dense, features=features
         )

@@ -40,9 +40,10 @@ from roadscribe.estimate.model_shape import shape_of
 from roadscribe.estimate.step_time import batch_flops, layer_passes
 from roadscribe.model.load import load_base
 from roadscribe.plan.search import Case, candidate
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
 from roadscribe.qwen3_vl.vision_cache import visual_features
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.collator import CLIPS, PLACED, pixels_of
+from roadscribe.train.collator import CLIPS, PLACED
 from roadscribe.train.dataset import check_rows
 from roadscribe.train.prefix_sharing import workload_of
 from roadscribe.train.prepare_model import attention_kernels

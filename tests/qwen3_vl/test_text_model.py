@@ -12,10 +12,11 @@ import torch
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.qwen3_vl.chunked_loss import answer_loss
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
 from roadscribe.qwen3_vl.lora_linear import ALIGNED, Spec, adapter_places, columns, product
 from roadscribe.qwen3_vl.text_model import FusedTextModel, fuse
 from roadscribe.recipe import Lora, Model, Train
-from roadscribe.train.collator import Collator, pixels_of
+from roadscribe.train.collator import Collator
 from roadscribe.train.dataset import open_rows
 from roadscribe.train.trainer import build_trainer
 from training_rows import setup_for

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from roadscribe.model.load import LoadedBase, load_base
+from roadscribe.qwen3_vl.answer_forward import drop_padding_mask
 from roadscribe.qwen3_vl.folded_linear import FoldedLinear4bit, fold_lora
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Model, Recipe
 from roadscribe.train.collator import Collator
 from roadscribe.train.dataset import clip_key, open_rows
-from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.trainer import build_trainer
 from training_rows import setup_for
 

@@ -19,13 +19,14 @@ from roadscribe.infer.engine import ReportEngine
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.qwen3_vl import fp8_linear
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
 from roadscribe.qwen3_vl.lora_linear import Spec, product
 from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.qwen3_vl.tree_attention import attend_in_branches
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
-from roadscribe.train.collator import CLIPS, PLACED, Collator, pixels_of
+from roadscribe.train.collator import CLIPS, PLACED, Collator
 from roadscribe.train.dataset import clip_key, open_rows
 from roadscribe.train.prefix_sharing import group_rows, item_rows
 from roadscribe.train.train import train

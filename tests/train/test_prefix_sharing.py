@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from roadscribe.estimate.workload import Batch, cut_steps
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.qwen3_vl.answer_forward import drop_padding_mask
 from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.qwen3_vl.tree_attention import (
@@ -37,7 +38,6 @@ from roadscribe.train.prefix_sharing import (
     group_rows,
     item_rows,
 )
-from roadscribe.train.prepare_model import drop_padding_mask
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, Reporter
 from training_rows import PROMPT, make_row, save_rows

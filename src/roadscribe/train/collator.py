@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,8 @@ from PIL import Image
 from torch.nn.functional import pad
 
 from roadscribe.errors import RoadscribeError, WorkError, error_line
+from roadscribe.qwen3_vl.answer_forward import Placed
+from roadscribe.qwen3_vl.gpu_patches import FRAMES
 from roadscribe.qwen3_vl.processor import IGNORED, encode_images, processed_size
 from roadscribe.qwen3_vl.tree_attention import BRANCHES, PADDING, encode_branches
 from roadscribe.qwen3_vl.vision_cache import ClipPlace, KnownClips
@@ -22,29 +23,10 @@ from roadscribe.train.prefix_sharing import item_samples
 
 CLIPS = "clips"
 """Key of a batch that names its samples; the trainer takes it out before the model sees the batch."""
-FRAMES = "frames"
-"""Key of the decoded frames, bytes, where the card makes the patches: (frames, 3, rows, columns) where all are of
-one size that the tower takes as it is, else a list of (3, rows, columns)."""
 LENGTH_STEP = 64
 """Batches for the card are a multiple of this many tokens long."""
 PLACED = "placed"
 """Key of a `Placed` batch's places."""
-
-
-class Placed(TypedDict):
-    """Where things stand in a batch, worked out before it goes to the card: no pass has to ask the card for it."""
-
-    grid: list[list[int]]
-    """Each frame's time, rows and columns in patches."""
-    visual: torch.Tensor
-    """Places of the visual tokens among the batch's tokens, row after row."""
-    before: torch.Tensor
-    """(rows, most tokens of an answer, rounded up): where in its row each token stands that predicts an answer's
-    token; short rows repeat their last."""
-    counts: torch.Tensor
-    """(tokens of all answers): which places of `before`, row after row, count."""
-    targets: torch.Tensor
-    """(tokens of all answers): the tokens to predict."""
 
 
 class BatchError(WorkError):
@@ -180,43 +162,3 @@ def _place(batch: dict[str, Any]) -> Placed:
         counts=(order < labels.shape[1]).flatten().nonzero().squeeze(1),
         targets=ahead[wanted],
     )
-
-
-def pixels_of(
-    processor: Any, batch: dict[str, Any], dtype: torch.dtype = torch.float32
-) -> torch.Tensor | None:
-    """Take a batch's patches out of it, (patches, 3 x 2 x 16 x 16); frames on the card become patches there.
-
-    Frames as bytes are an eighth of their patches, and the card makes patches in no time: workers only decode.
-
-    Args:
-        processor: the base's processor.
-        batch: of a `Collator`.
-        dtype: what the tower computes in.
-    """
-    frames = batch.pop(FRAMES, None)
-    if frames is None:
-        return batch.pop("pixel_values", None)  # type: ignore[no-any-return]
-    images = processor.image_processor
-    if not isinstance(frames, torch.Tensor) or not (images.do_rescale and images.do_normalize):
-        return images(images=list(frames), return_tensors="pt")["pixel_values"]  # type: ignore[no-any-return]
-    # Put in order as bytes; the processor would move eight times as much, and ask the card whether a deviation is 0.
-    ordered = images.patchify(
-        frames, patch_size=images.patch_size, merge_size=images.merge_size, temporal_patch_size=1
-    )[0]
-    values = ordered.reshape(-1, frames.shape[1], images.patch_size**2).float()
-    mean, deviation = _scale(
-        tuple(images.image_mean), tuple(images.image_std), images.rescale_factor, frames.device
-    )
-    values = values.sub_(mean).div_(deviation).to(dtype)
-    patches: torch.Tensor = values.unsqueeze(2).expand(-1, -1, images.temporal_patch_size, -1).flatten(1)
-    return patches
-
-
-@functools.lru_cache(maxsize=8)
-def _scale(
-    mean: tuple[float, ...], deviation: tuple[float, ...], factor: float, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The processor's mean and deviation for values of 0..255, (channels, 1) each."""
-    scaled = (torch.tensor(mean) * (1 / factor), torch.tensor(deviation) * (1 / factor))
-    return scaled[0][:, None].to(device), scaled[1][:, None].to(device)

@@ -22,11 +22,12 @@ from roadscribe.errors import WorkError
 from roadscribe.estimate.train_setup import TrainSetup, VisionCache
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
 from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
-from roadscribe.train.collator import CLIPS, PLACED, Collator, batch_errors, pixels_of
+from roadscribe.train.collator import CLIPS, PLACED, Collator, batch_errors
 from roadscribe.train.distributed import ALONE, Processes, sharding
 from roadscribe.train.finite_check import FiniteGuard, SkippedSteps
 from roadscribe.train.fsdp import shard
