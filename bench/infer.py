@@ -21,8 +21,9 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from roadscribe.infer.engine import FrameFeatures, LRUCache, ReportEngine, frame_digest
+from roadscribe.infer.engine import FrameFeatures, ReportEngine, frame_digest
 from roadscribe.infer.grammar import ReportGrammar
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.model.load import load_base
 from roadscribe.prompts import messages
 from roadscribe.qwen3_vl.processor import Sample, encode
