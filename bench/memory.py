@@ -166,7 +166,7 @@ def measure(base: Path, shape: Shape, compiled: str, card: Gpu) -> dict[str, Any
 
 
 def measure_vision(trainer: Any) -> tuple[int, float]:
-    """Bytes above what lies in memory, and seconds, of one micro-batch through the vision tower."""
+    """Bytes above what lies in memory, and seconds, of one micro-batch through the vision encoder."""
     batch = next(iter(trainer.get_train_dataloader()))
     inner = trainer.accelerator.unwrap_model(trainer.model).get_base_model().model
     spent: list[float] = []
@@ -230,7 +230,7 @@ def fit_time(runs: Sequence[dict[str, Any]], card: Gpu) -> dict[str, float]:
     columns = [[run["language_tflop"] / peak for run in runs], [run["layer_passes"] / 1e3 for run in runs]]
     inverse, layer_ms = non_negative(columns, target)
     vision = statistics.mean(run["vision_tflop_a_batch"] / peak / run["vision_s"] for run in runs)
-    # The tower's own blocks are among the layer passes, but their time was taken off with the tower's.
+    # The encoder's own blocks are among the layer passes, but their time was taken off with the encoder's.
     return {"language": round(1 / inverse, 3), "vision": round(vision, 3), "layer_ms": round(layer_ms, 3)}
 
 

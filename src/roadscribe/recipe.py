@@ -178,20 +178,20 @@ class Train(_Section):
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
     dequantize_weights: Switch = "auto"
-    """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes a weight."""
+    """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes per weight."""
     fp8_matmul: Switch = False
     """Multiply in 8-bit floating point on cards that can (Ada, Hopper and later): twice the speed of the products,
-    each factor rounded to about 3 %, so not quite the same function. Two bytes a weight, as dense weights take.
+    each factor rounded to about 3 %, so not quite the same function. Two bytes per weight, as dense weights take.
     auto does where it was measured to pay: a 4-bit base, compiled layers, Hopper and later, room for dense weights."""
     cache_vision_features: Switch = "auto"
-    """Keep what the frozen vision tower makes of a clip for the next time the clip comes by, on the card or in
-    memory, where there is room; auto does where clips come by more than once."""
+    """Cache the frozen vision encoder's features of each clip, on the GPU or in memory, where there is room; auto does
+    where clips are read more than once."""
     compile: Switch = "auto"
     """Compile the layers on a card: about a minute once, then a third faster."""
     workers: int | None = Field(default=None, ge=0, le=64)
     """Processes that decode frames; None takes up to 8 on a card and none on a CPU."""
     max_length: int = Field(default=8192, ge=64)
-    """Tokens a sample; a longer sample is an error, never cut."""
+    """Tokens per sample; a longer sample is an error, never cut."""
     save_steps: int = Field(default=50, ge=1)
     """A checkpoint that `--resume` can go on from, every so many steps."""
     logging_steps: int = Field(default=5, ge=1)

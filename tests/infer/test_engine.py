@@ -217,7 +217,7 @@ def test_base_and_adapter_answer_from_one_model(
     tuned_answers = tuned.generate(mixed_clips, grammar=False)
     with calls_of(adapted.get_base_model().model, "get_image_features") as looks:
         base_answers = base.generate(mixed_clips, grammar=False)
-    assert looks == [], "the adapter does not touch the vision tower"
+    assert looks == [], "the adapter does not touch the vision encoder"
     for clip, with_adapter, without in zip(mixed_clips, tuned_answers, base_answers, strict=True):
         assert with_adapter.token_ids == hf_answer(adapted, processor, clip, 12)
         with adapted.disable_adapter():

@@ -1,4 +1,4 @@
-"""What the frozen tower made of a clip is kept where there is room, and changes nothing but the time."""
+"""What the frozen encoder made of a clip is kept where there is room, and changes nothing but the time."""
 
 from __future__ import annotations
 

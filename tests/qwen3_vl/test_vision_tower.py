@@ -1,4 +1,4 @@
-"""The faster vision tower gives the shipped tower's numbers."""
+"""The faster vision encoder gives the shipped tower's numbers."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_kept_features_are_those_of_the_tower_and_the_tower_runs_once_a_clip(
     rows = open_rows(eight_rows)
     kept = KeptFeatures(clip_key(row["images"]) for row in rows)
     collator = Collator(loaded.processor, kept.known)
-    # The first two batches are made before either goes through the tower, as the trainer does.
+    # The first two batches are made before either goes through the encoder, as the trainer does.
     batches = [collator([rows[0], rows[1]]), collator([rows[1], rows[2]])]
     runs = []
     tower = type(inner).get_image_features

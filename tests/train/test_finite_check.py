@@ -30,7 +30,7 @@ def loaded(tiny_folder: Path) -> LoadedBase:
 
 
 def seen_by(loaded: LoadedBase, dataset: Path, poison: Callable[[torch.Tensor], None]) -> tuple[Any, ...]:
-    """A guard that has watched the real tower see two clips of two frames, and what else `check` takes."""
+    """A guard that has watched the real encoder see two clips of two frames, and what else `check` takes."""
     rows = open_rows(dataset)
     batch = Collator(loaded.processor)([rows[4], rows[5]])
     poison(batch["pixel_values"])
@@ -58,7 +58,7 @@ def test_a_vision_activation_that_is_not_finite_names_clip_and_frame(
 ) -> None:
     guard, *rest = seen_by(loaded, eight_rows, third_frame)
     with pytest.raises(
-        WorkError, match=r"step 7: the vision tower's output is not finite on clip clip-5, frame 1 "
+        WorkError, match=r"step 7: the vision encoder's output is not finite on clip clip-5, frame 1 "
     ):
         hold(guard, 7, torch.tensor(float("nan")), rest)
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,6 +290,22 @@ def test_resuming_with_other_data_or_another_recipe_is_refused(
     hotter = recipe.model_copy(update={"train": recipe.train.model_copy(update={"learning_rate": 1.0})})
     with pytest.raises(InputError, match=r"differs at train\.learning_rate"):
         train(hotter, eight_rows, trained, resume=True)
+
+
+def test_an_adapter_made_with_keys_of_an_earlier_version_loads_and_is_not_trained_on(
+    recipe: Recipe, trained: Path, eight_rows: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    for name, within in (("recipe.json", ()), ("artifact.json", ("recipe",))):
+        values = json.loads((old / name).read_text())
+        made_by = values[within[0]] if within else values
+        made_by["train"]["keep"] = "last"
+        del made_by["train"]["load_best_at_end"]
+        (old / name).write_text(json.dumps(values))
+    assert adapters.read_adapter(old, device=torch.device("cpu"), dtype="float32").model is not None
+    with pytest.raises(InputError, match=r"earlier version, whose recipe holds `train\.keep`; .*--overwrite"):
+        train(recipe, eight_rows, old, resume=True)
 
 
 def test_the_newest_whole_checkpoint_counts_and_a_cut_off_one_goes(tmp_path: Path) -> None:

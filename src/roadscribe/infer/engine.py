@@ -1,7 +1,7 @@
 """The local engine: many reports at once from a Qwen3-VL, greedy, with or without the grammar.
 
 Describe, evaluate and serve ask here. The model's own modules compute everything, so a plain, a 4-bit and an
-adapted model are served alike; what is ours is the order of work: each frame goes through the vision tower
+adapted model are served alike; what is ours is the order of work: each frame goes through the vision encoder
 once, equal questions are answered once, all sequences step together without padding, and text that the
 grammar forces is read in one step instead of being asked for token by token.
 """
@@ -31,7 +31,7 @@ from roadscribe.qwen3_vl.processor import Sample, encode_images, encode_text
 from roadscribe.report import Finding
 
 FRAMES_AT_ONCE = 16
-"""Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
+"""Frames in one pass through the vision encoder; more gain nothing on a CPU and little on a card."""
 MEMORY_BYTES = 512 * 2**20
 """How much the engine keeps of frames it has seen, and again as much of prompts it has read."""
 ANSWERS_KEPT = 4096
@@ -56,7 +56,7 @@ class GeneratedReport:
 
 
 class FrameFeatures(NamedTuple):
-    """What the vision tower says of one frame, as the language model takes it."""
+    """What the vision encoder says of one frame, as the language model takes it."""
 
     levels: torch.Tensor
     """(1 + DeepStack levels, visual tokens, hidden): the merged features, then each DeepStack level."""
@@ -121,7 +121,7 @@ class ReportEngine:
             adapter: False answers as the base model does, with the adapter switched off.
             dense: multiply by ready dense matrices instead of 4-bit weights and adapters (see `dense`); None
                 does so where it pays. The answers are the same.
-            features: frames seen by another engine over the same vision tower.
+            features: frames seen by another engine over the same vision encoder.
         """
         self._model = model
         self._base = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -296,12 +296,12 @@ class ReportEngine:
     def _frame_features(
         self, digests: Sequence[bytes], frames: Sequence[Image.Image], grids: torch.Tensor
     ) -> list[FrameFeatures]:
-        """The features of a clip's frames; the vision tower sees only those that are not remembered.
+        """The features of a clip's frames; the vision encoder sees only those that are not remembered.
 
         ``grids``: (frames, 3), patches in time, rows and columns.
         """
         seen: dict[bytes, FrameFeatures] = {}
-        # One of each digest, by grid: the tower takes frames of one size in one batch.
+        # One of each digest, by grid: the encoder takes frames of one size in one batch.
         unseen: dict[tuple[int, ...], dict[bytes, Image.Image]] = {}
         for digest, frame, grid in zip(digests, frames, grids.tolist(), strict=True):
             kept = self.features.get(digest)

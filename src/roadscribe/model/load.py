@@ -233,7 +233,7 @@ def check_config(base: ResolvedBase) -> None:
     """Refuse anything but a Qwen3-VL whose DeepStack features exist.
 
     Raises:
-        InputError: not readable, another architecture, or DeepStack indexes beyond the vision tower's depth
+        InputError: not readable, another architecture, or DeepStack indexes beyond the vision encoder's depth
             (their mergers would never be used; trl#5779).
     """
     try:

@@ -19,7 +19,7 @@ class Placed(TypedDict):
     visual: torch.Tensor
     """Places of the visual tokens among the batch's tokens, row after row."""
     before: torch.Tensor
-    """(rows, most tokens of an answer, rounded up): where in its row each token stands that predicts an answer's
+    """(rows, most tokens of an answer, rounded up): the place in its row of each token that predicts an answer's
     token; short rows repeat their last."""
     counts: torch.Tensor
     """(tokens of all answers): which places of `before`, row after row, count."""

@@ -3,8 +3,8 @@
 Every row that goes into a product is divided by its largest value's share of what e4m3 holds and rounded to three
 bits behind the leading one, weights and adapters likewise, row by row in the forward pass and column by column in
 the backward pass; sums are taken in higher precision. It is **not the same function** as the plain path: each
-factor is off by some 3 %, at random, beside the 10 % by which NF4 is off the stored weights. What `lora_linear`
-multiplies beside these, the thin products with A and B, stays in 16 bits.
+factor is off by some 3 %, at random, next to the 10 % by which NF4 is off the stored weights. What `lora_linear`
+multiplies in addition, the thin products with A and B, stays in 16 bits.
 
 e4m3: 1 sign, 4 exponent and 3 fraction bits, largest finite value 448 (Micikevicius et al., "FP8 formats for deep
 learning", arXiv 2209.05433).
@@ -23,7 +23,7 @@ LARGEST = 448.0
 SMALLEST = 2.0**-100
 """Of scales: rows of zeros have one, too."""
 HEADROOM = 64.0
-"""A weight's rows are scaled for values so many times their largest, since adapters grow beside them. It costs no
+"""A weight's rows are scaled for values so many times their largest, since adapters grow next to them. It costs no
 precision but in values a four-hundredth of the largest and below."""
 
 

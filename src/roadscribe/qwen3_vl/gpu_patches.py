@@ -9,7 +9,7 @@ import torch
 
 FRAMES = "frames"
 """Key of the decoded frames, bytes, where the card makes the patches: (frames, 3, rows, columns) where all are of
-one size that the tower takes as it is, else a list of (3, rows, columns)."""
+one size that the encoder takes as it is, else a list of (3, rows, columns)."""
 
 
 def pixels_of(
@@ -22,7 +22,7 @@ def pixels_of(
     Args:
         processor: the base's processor.
         batch: of a `Collator`.
-        dtype: what the tower computes in.
+        dtype: what the encoder computes in.
     """
     frames = batch.pop(FRAMES, None)
     if frames is None:

@@ -1,4 +1,4 @@
-"""The engine's memory: keys and values of many sequences of unequal length, and the attention over them.
+"""Packed KV cache: keys and values of many sequences of unequal length, and the attention over them.
 
 Each step feeds every sequence one new token or a whole forced stretch. All new tokens lie packed in one row,
 so that no linear layer computes padding, and each sequence keeps its own length, so that no cache entry is

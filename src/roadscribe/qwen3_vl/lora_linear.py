@@ -31,7 +31,7 @@ class Spec(NamedTuple):
     block: int
     """Weights that share a scale in NF4; 0 where the weight is kept dense."""
     eight: bool = False
-    """Whether the weight is kept in 8 bits, for `float8`."""
+    """Whether the weight is kept in 8 bits, for `fp8_linear`."""
 
 
 Tensors = tuple[torch.Tensor, ...]
@@ -44,7 +44,7 @@ def columns(inputs: int, ranks: int) -> int:
 
 
 def adapter_places(weight: torch.Tensor, inputs: int, bs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Views on the columns of ``[W, s B]`` behind W's ``inputs`` where each projection's B stands, a block a
+    """Views on the columns of ``[W, s B]`` behind W's ``inputs`` that hold each projection's B, one block per
     projection."""
     rank = bs[0].shape[1]
     row, column, places = 0, inputs, []
@@ -83,7 +83,7 @@ def _whole(
 
 @torch.library.custom_op("roadscribe::write_thin", mutates_args=("wide",))
 def _write_thin(wide: torch.Tensor, a: torch.Tensor) -> None:
-    """Write ``x A'`` beside the ``x`` that ``wide`` (tokens, `columns`) begins with."""
+    """Write ``x A'`` next to the ``x`` that ``wide`` (tokens, `columns`) begins with."""
     ranks, inputs = a.shape
     torch.mm(wide[:, :inputs], a.t(), out=wide[:, inputs : inputs + ranks])
 

@@ -1,4 +1,4 @@
-"""Ready-multiplied weights for the CPU: what a 4-bit linear and its adapter compute, as one dense matrix.
+"""Merged weights for the CPU: what a 4-bit linear and its adapter compute, as one dense matrix.
 
 A CPU spends most of a decoding step on unpacking 4-bit weights and on the adapter's many small products.
 The weights do not change while a model is in use, so both can be done once. The matrix is exactly the one

@@ -16,7 +16,7 @@ from roadscribe.errors import InputError
 from roadscribe.qwen3_vl.live_tokens import control_spellings, control_tokens_in
 
 PATCH = 16
-"""Pixels along a side of one patch of Qwen3-VL's vision tower."""
+"""Pixels along a side of one patch of Qwen3-VL's vision encoder."""
 MERGE = 2
 """Patches along a side that merge into one visual token."""
 SIDE = PATCH * MERGE
@@ -67,7 +67,7 @@ def processed_size(width: int, height: int, max_pixels: int | None = None) -> tu
 
 
 def visual_tokens(width: int, height: int, max_pixels: int | None = None) -> int:
-    """Visual tokens of a frame of ``width`` x ``height`` pixels: one a 32 x 32 square after processing."""
+    """Visual tokens of a frame of ``width`` x ``height`` pixels: one per 32 x 32 square after processing."""
     columns, rows = processed_size(width, height, max_pixels)
     return columns * rows // (SIDE * SIDE)
 

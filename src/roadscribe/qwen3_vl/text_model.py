@@ -3,7 +3,7 @@
 `lora_linear` multiplies ``[x, x A']`` by ``[W, s B]'``: LoRA within the product. Projections that read the same input
 (query, key and value; gate and up) share one. The parameters, their names and what is saved stay PEFT's.
 
-``W`` is the NF4 weight dequantised: kept beside the adapter's columns where the card has room (dense), or
+``W`` is the NF4 weight dequantised: kept next to the adapter's columns where the GPU has room (dense), or
 written anew in each pass. Either way the numbers are those of the 4-bit weight.
 """
 
@@ -143,7 +143,7 @@ class FusedLayers:
                     self.adapters += bs
 
     def refresh(self) -> None:
-        """Write the adapters' B beside the dense weights, once a pass: two calls for all layers."""
+        """Write the adapters' B next to the dense weights, once per pass: two calls for all layers."""
         if self.places:
             # Each pass, not each optimizer step: the fused optimizer leaves no trace in a tensor's version.
             with torch.no_grad():
@@ -236,7 +236,7 @@ def fuse(
         dense: keep the dequantised weights; otherwise they are written anew in each pass.
         compiled: compile the layer (one function for all layers).
         dtype: the type to compute in.
-        eight: products in 8 bits (`float8`), whose weights are kept in place of dense ones; ``dtype`` is bfloat16.
+        eight: products in 8 bits (`fp8_linear`), whose weights are kept in place of dense ones; ``dtype`` is bfloat16.
         share: the attention kernel lets several query heads share a key; GPUs older than Ampere have none that does.
     """
     language = model.get_base_model().model.language_model

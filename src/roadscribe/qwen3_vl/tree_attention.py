@@ -70,7 +70,7 @@ def encode_branches(processor: Any, clips: Sequence[Sequence[Sample]]) -> dict[s
     Returns:
         Tensors of (clips, tokens), padded on the right, as `encode_text` returns them; ``position_ids``
         (3, clips, tokens); ``image_grid_thw`` (frames, 3); and `BRANCHES` (clips, tokens after the shortest
-        shared prefix): the branch, `PREFIX` or `PADDING`. With one sample a clip nothing is shared, and
+        shared prefix): the branch, `PREFIX` or `PADDING`. With one sample per clip nothing is shared, and
         there is no `BRANCHES`.
 
     Raises:
@@ -151,7 +151,7 @@ def attend_masked(
 
 
 def attend_in_branches(language_model: Any) -> RemovableHandle:
-    """Let a Qwen3-VL language model take `BRANCHES` beside its inputs; without them nothing changes.
+    """Let a Qwen3-VL language model take `BRANCHES` in addition to its inputs; without them nothing changes.
 
     Args:
         language_model: the ``Qwen3VLTextModel``, transformers' own or `text_model`'s.

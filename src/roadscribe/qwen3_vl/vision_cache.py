@@ -1,8 +1,8 @@
-"""What the frozen vision tower makes of a clip, worked out once and kept where there is room.
+"""Cache of the frozen vision encoder's features, in GPU memory or page-locked host memory.
 
-The tower never learns, so a clip's features are the same in every epoch. They take 16 KiB a visual token of the 2B
-model (the merger's and three DeepStack layers'), 34 MiB a clip of ten frames: on the card where it has room beside
-the run, else in the machine's memory. What is kept is neither decoded nor looked at again.
+The encoder is frozen, so a clip's features are the same in every epoch. They take 16 KiB per visual token of the 2B
+model (the merger's and three DeepStack layers'), 34 MiB per clip of ten frames: on the GPU where it has room next to
+the run, else in the machine's memory. A cached clip is neither decoded nor encoded again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class KnownClips:
 
 
 class KeptFeatures:
-    """The frozen tower's features of the clips seen so far, by `dataset.clip_key`. What is in is never dropped."""
+    """The frozen encoder's features of the clips seen so far, by `dataset.clip_key`. What is in is never dropped."""
 
     def __init__(self, keys: Iterable[str], *, on_gpu: bool = False, size_bytes: int = 0) -> None:
         """
@@ -93,9 +93,9 @@ def visual_features(
     pixels: torch.Tensor | None,
     kept: KeptFeatures | None,
 ) -> BaseModelOutputWithDeepstackFeatures:
-    """The frozen tower's features of a batch, without a graph for gradients.
+    """The frozen encoder's features of a batch, without a graph for gradients.
 
-    Where features are kept, each clip goes through the tower by itself, so that a feature does not depend on
+    Where features are kept, each clip goes through the encoder by itself, so that a feature does not depend on
     the batch in which its clip was first seen (a resumed run sees other batches first).
 
     Args:

@@ -1,7 +1,7 @@
-"""A faster frozen vision tower: all frames of one size in one attention call, patches through a matrix
+"""A faster frozen vision encoder: all frames of one size in one attention call, patches through a matrix
 product.
 
-As transformers ships it, the tower's attention loops over the frames and reads their lengths back to the host
+As transformers ships it, the encoder's attention loops over the frames and reads their lengths back to the host
 in each layer. A clip's frames share one size, so their patches are one rectangular batch: the same numbers,
 fewer and larger calls. Training and use go through it alike; frames of mixed sizes take the shipped path.
 """
@@ -69,7 +69,7 @@ class EqualFrameAttention(Qwen3VLVisionAttention):  # type: ignore[misc]
 
 
 class EqualFrameVision(Qwen3VLVisionModel):  # type: ignore[misc]
-    """Qwen3-VL's vision tower that tells its attention, once a pass, when all frames have one size."""
+    """Qwen3-VL's vision encoder that tells its attention, once per pass, when all frames have one size."""
 
     def _places(self, grid_thw: torch.Tensor) -> dict[str, torch.Tensor]:
         """Where each patch stands, worked out for one frame and repeated for all (the rule goes frame by frame,
@@ -105,7 +105,7 @@ class EqualFrameVision(Qwen3VLVisionModel):  # type: ignore[misc]
 
 @torch.library.custom_op("roadscribe::linear_gelu", mutates_args=())
 def _linear_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """GELU (tanh) of a linear layer of the frozen tower; on a card within the product itself (cuBLASLt's epilogue),
+    """GELU (tanh) of a linear layer of the frozen encoder; on a card within the product itself (cuBLASLt's epilogue),
     which saves a pass over the widest tensor."""
     if x.is_cuda:
         return torch._addmm_activation(bias, x, weight.t(), use_gelu=True)
@@ -126,7 +126,7 @@ def _block(
     eps: float,
     weights: tuple[torch.Tensor, ...],
 ) -> torch.Tensor:
-    """One block of the tower on ``hidden`` (frames x patches, width); weights as `CompiledBlock` lists them."""
+    """One block of the encoder on ``hidden`` (frames x patches, width); weights as `CompiledBlock` lists them."""
     norm1, norm1_bias, qkv, qkv_bias, proj, proj_bias, norm2, norm2_bias, fc1, fc1_bias, fc2, fc2_bias = (
         weights
     )
@@ -147,7 +147,7 @@ _compiled_block = torch.compile(_block, dynamic=None)
 
 
 class CompiledBlock(Qwen3VLVisionBlock):  # type: ignore[misc]
-    """A block of the tower as one compiled function, the same for all blocks, for frames of one size."""
+    """A block of the encoder as one compiled function, the same for all blocks, for frames of one size."""
 
     def forward(
         self,
@@ -180,10 +180,12 @@ class CompiledBlock(Qwen3VLVisionBlock):  # type: ignore[misc]
 
 
 def compile_vision(model: Any) -> None:
-    """Compile the blocks of a tower that `speed_up_vision` made; it costs some seconds at the first pass."""
+    """Compile the blocks of an encoder that `speed_up_vision` made; it costs some seconds at the first pass."""
     visual = model.model.visual
     if visual.config.hidden_act != "gelu_pytorch_tanh":
-        say(f"compiled tower: off (its activation is {visual.config.hidden_act}, not gelu_pytorch_tanh)")
+        say(
+            f"compiled vision encoder: off (its activation is {visual.config.hidden_act}, not gelu_pytorch_tanh)"
+        )
         return
     for block in visual.blocks:
         block.__class__ = CompiledBlock
@@ -194,7 +196,7 @@ class LinearPatchEmbed(Qwen3VLVisionPatchEmbed):  # type: ignore[misc]
 
     A convolution whose kernel covers a whole patch is several times slower (and 10 to 20 times in torch 2.9,
     pytorch#174051). transformers' own ``fusion_config`` does the same by replacing classes for the whole
-    process and spends two seconds a load on it.
+    process and spends two seconds per load on it.
     """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -204,7 +206,7 @@ class LinearPatchEmbed(Qwen3VLVisionPatchEmbed):  # type: ignore[misc]
 
 
 def speed_up_vision(model: Any) -> None:
-    """Give a loaded Qwen3-VL the vision tower above: the same parameters under the same names."""
+    """Give a loaded Qwen3-VL the vision encoder above: the same parameters under the same names."""
     visual = model.model.visual
     visual.__class__ = EqualFrameVision
     visual.patch_embed.__class__ = LinearPatchEmbed

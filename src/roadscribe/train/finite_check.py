@@ -40,7 +40,7 @@ class _Noted:
 
 
 class FiniteGuard:
-    """Watches the vision tower's and the language model's outputs of each training pass.
+    """Watches the vision encoder's and the language model's outputs of each training pass.
 
     Hooks note on the device whether all values are finite. `note` sends the answer on its way to the host when
     the loss is known, and `check` waits for it once the backward pass is under way, so that the card never
@@ -73,7 +73,7 @@ class FiniteGuard:
 
         Args:
             loss: the pass's loss, a scalar.
-            features: the tower's output for the batch, as `vision_cache.visual_features` gives it.
+            features: the encoder's output for the batch, as `vision_cache.visual_features` gives it.
             places: the clips of the batch, in order.
             grid: (frames of all clips, 3), the frames' sizes in patches.
         """
@@ -93,7 +93,7 @@ class FiniteGuard:
             step: the optimizer step under way, from 1.
 
         Raises:
-            WorkError: naming the clip, for the vision tower also the frame.
+            WorkError: naming the clip, for the vision encoder also the frame.
         """
         noted, self._noted = self._noted, None
         if noted is None:
@@ -107,7 +107,7 @@ class FiniteGuard:
             clip, frame = odd
             dtype = str(noted.features.pooler_output[0].dtype).removeprefix("torch.")
             raise WorkError(
-                f"step {step}: the vision tower's output is not finite on clip {clip}, frame {frame} "
+                f"step {step}: the vision encoder's output is not finite on clip {clip}, frame {frame} "
                 f"(computed in {dtype}); look at that frame, take its clip out of the dataset, or set "
                 "model.dtype to a type with a larger range (bfloat16 or float32)"
             )

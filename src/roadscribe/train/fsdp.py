@@ -1,6 +1,6 @@
 """FSDP: every card holds a share of each decoder layer and borrows the rest while it computes that layer.
 
-`accelerate launch` with an FSDP configuration (`recipes/fsdp.accelerate.yaml`) asks for it. The vision tower, the
+`accelerate launch` with an FSDP configuration (`recipes/fsdp.accelerate.yaml`) asks for it. The vision encoder, the
 word embeddings and `lm_head` stay whole on every card: they are frozen, and read outside the layers' own passes.
 """
 

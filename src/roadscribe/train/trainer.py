@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer as Roadscribe asks for it: a frozen vision tower, no hidden truncation, an honest log."""
+"""TRL's SFTTrainer as Roadscribe asks for it: a frozen vision encoder, no hidden truncation, an honest log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TENSORBOARD = "tensorboard"
 
 
 class VisionTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer with the frozen vision tower outside the graph, which stops at a loss that is not finite."""
+    """SFTTrainer with the frozen vision encoder outside the graph, which stops at a loss that is not finite."""
 
     setup: TrainSetup
     kept: KeptFeatures | None = None
@@ -50,7 +50,7 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         """The mean loss of an answer token over the optimizer step, this batch's part of it."""
         places, placed, labels = inputs.pop(CLIPS), inputs.pop(PLACED, None), inputs.pop("labels")
         inner = self.accelerator.unwrap_model(model).get_base_model().model
-        # A placed batch's grid stays on the host, where the tower reads it.
+        # A placed batch's grid stays on the host, where the encoder reads it.
         grid = inputs["image_grid_thw"] if placed is None else torch.tensor(placed["grid"])
         wanted: dict[str, Any] = {"answer_labels": labels} if placed is None else {"placed": placed}
         pixels = pixels_of(self.processing_class, inputs, inner.visual.dtype)
