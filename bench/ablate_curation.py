@@ -142,7 +142,7 @@ def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
             f"annotate.seed={seed}",
             f"train.max_steps={options.steps}",
             f"train.seed={seed}",
-            "train.read_back=same",
+            "train.verify_in_process=true",
             "evaluate.controls=[]",
             "evaluate.base=false",
             "evaluate.without_grammar=true",

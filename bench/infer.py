@@ -21,11 +21,12 @@ from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from roadscribe.infer.engine import FrameFeatures, Memory, ReportEngine, frame_digest
+from roadscribe.infer.engine import FrameFeatures, ReportEngine, frame_digest
 from roadscribe.infer.grammar import ReportGrammar
-from roadscribe.model.encode import Sample, encode
+from roadscribe.infer.lru_cache import LRUCache
 from roadscribe.model.load import load_base
 from roadscribe.prompts import messages
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.recipe import Lora, Model
 from roadscribe.report import VOCABULARY, DrivingParameters, DrivingReport, render
 
@@ -70,10 +71,10 @@ class ScriptedEngine(ReportEngine):
 
     scripts: dict[tuple[bytes, ...], list[int]]
 
-    def _choose(self, sequences: Any, logits: torch.Tensor) -> None:
+    def _sample(self, sequences: Any, logits: torch.Tensor) -> None:
         for row, sequence in enumerate(sequences):
             logits[row, self.scripts[sequence.question.frames][len(sequence.tokens)]] += PUSH
-        super()._choose(sequences, logits)
+        super()._sample(sequences, logits)
 
 
 def main() -> None:
@@ -117,9 +118,9 @@ def main() -> None:
             with torch.inference_mode():
                 adapted.generate(**inputs, max_new_tokens=1024, do_sample=False, logits_processor=script)
 
-    frames: Memory[FrameFeatures] = Memory(2**30)
+    frames: LRUCache[FrameFeatures] = LRUCache(2**30)
 
-    def engine(dense: bool | None, features: Memory[FrameFeatures] | None = None) -> ScriptedEngine:
+    def engine(dense: bool | None, features: LRUCache[FrameFeatures] | None = None) -> ScriptedEngine:
         made = ScriptedEngine(
             adapted, loaded.processor, batch_size=chosen.batch, dense=dense, features=features
         )

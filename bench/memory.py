@@ -40,12 +40,13 @@ from roadscribe.estimate.model_shape import shape_of
 from roadscribe.estimate.step_time import batch_flops, layer_passes
 from roadscribe.model.load import load_base
 from roadscribe.plan.search import Case, candidate
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
+from roadscribe.qwen3_vl.vision_cache import visual_features
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.batches import CLIPS, PLACED, pixels_of
-from roadscribe.train.data import check_rows
-from roadscribe.train.features import visual_features
+from roadscribe.train.collator import CLIPS, PLACED
+from roadscribe.train.dataset import check_rows
+from roadscribe.train.prefix_sharing import workload_of
 from roadscribe.train.prepare_model import attention_kernels
-from roadscribe.train.shared import workload_of
 from roadscribe.train.trainer import build_trainer
 from train import make_rows
 
@@ -89,9 +90,9 @@ def bench_recipe(base: Path, shape: Shape, compiled: str) -> Recipe:
             f"train.batch_size={shape.batch_size}",
             f"train.gradient_accumulation={ACCUMULATION}",
             f"train.gradient_checkpointing={str(shape.checkpointing).lower()}",
-            f"train.dense_weights={'on' if shape.dense else 'off'}",
+            f"train.dequantize_weights={'on' if shape.dense else 'off'}",
             f"train.compile={compiled}",
-            "train.keep_features=false",
+            "train.cache_vision_features=false",
             "train.workers=0",
             f"train.max_steps={STEPS}",
             "train.save_steps=100000",
@@ -165,7 +166,7 @@ def measure(base: Path, shape: Shape, compiled: str, card: Gpu) -> dict[str, Any
 
 
 def measure_vision(trainer: Any) -> tuple[int, float]:
-    """Bytes above what lies in memory, and seconds, of one micro-batch through the vision tower."""
+    """Bytes above what lies in memory, and seconds, of one micro-batch through the vision encoder."""
     batch = next(iter(trainer.get_train_dataloader()))
     inner = trainer.accelerator.unwrap_model(trainer.model).get_base_model().model
     spent: list[float] = []
@@ -229,7 +230,7 @@ def fit_time(runs: Sequence[dict[str, Any]], card: Gpu) -> dict[str, float]:
     columns = [[run["language_tflop"] / peak for run in runs], [run["layer_passes"] / 1e3 for run in runs]]
     inverse, layer_ms = non_negative(columns, target)
     vision = statistics.mean(run["vision_tflop_a_batch"] / peak / run["vision_s"] for run in runs)
-    # The tower's own blocks are among the layer passes, but their time was taken off with the tower's.
+    # The encoder's own blocks are among the layer passes, but their time was taken off with the encoder's.
     return {"language": round(1 / inverse, 3), "vision": round(vision, 3), "layer_ms": round(layer_ms, 3)}
 
 

@@ -18,7 +18,7 @@ base_of() { [ -e "$work/$1/config.json" ] || run "$python" "$here/base_model.py"
 base_of 2b
 [ -e "$work/rows" ] || run "$python" "$here/make_random_dataset.py" --count 64 --out "$work/rows"
 recipes=$here/../recipes
-few="--set train.max_steps=4 --set train.logging_steps=1 --set train.eval_steps=0 --set train.keep=last --set train.read_back=same"
+few="--set train.max_steps=4 --set train.logging_steps=1 --set train.eval_steps=0 --set train.load_best_at_end=false --set train.verify_in_process=true"
 bench="$python $here/train.py --base $work/2b --set train.compile=true"
 threes="--steps 9 --rows 240 --answers 3 --samples-a-step 24 --variants ours"
 for part in $parts; do
@@ -30,8 +30,8 @@ for part in $parts; do
     epochs) # 210 s: three epochs, so that features are kept
       run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours original --json "$work/epochs.json" ;;
     sixteen) # 110 s: both with products in 16 bits
-      run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=false --json "$work/sixteen.json"
-      run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours --set train.float8_products=false --json "$work/sixteen-epochs.json" ;;
+      run $bench --rows 240 --steps 30 --samples-a-step 8 --variants ours --set train.fp8_matmul=false --json "$work/sixteen.json"
+      run $bench --rows 80 --steps 30 --samples-a-step 8 --variants ours --set train.fp8_matmul=false --json "$work/sixteen-epochs.json" ;;
     shared) # 170 s
       run $bench $threes --json "$work/shared.json"
       run $bench $threes --set train.shared_prefix=false --json "$work/separate.json" ;;

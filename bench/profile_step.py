@@ -87,7 +87,7 @@ def main() -> None:
             f"train.batch_size={options.batch}",
             f"train.gradient_accumulation={options.answers}",
             "train.gradient_checkpointing=false",
-            "train.float8_products=auto",
+            "train.fp8_matmul=auto",
             *options.set,
         ],
     )

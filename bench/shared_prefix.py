@@ -28,10 +28,10 @@ from transformers import PrinterCallback, TrainerCallback
 from roadscribe.estimate.workload import rows_per_step
 from roadscribe.model.load import load_base
 from roadscribe.prompts import INSTRUCTION
+from roadscribe.qwen3_vl.tree_attention import attend_in_branches
 from roadscribe.recipe import Recipe, load_recipe
-from roadscribe.train.batches import CLIPS, Collator
-from roadscribe.train.branches import attend_in_branches
-from roadscribe.train.shared import Item, item_rows
+from roadscribe.train.collator import CLIPS, Collator
+from roadscribe.train.prefix_sharing import Item, item_rows
 from roadscribe.train.trainer import build_trainer, peak_memory_gib
 from train import resolved
 
@@ -138,7 +138,7 @@ def measure(recipe: Recipe, rows: datasets.Dataset, shared: bool, warm_up: int) 
     loaded = load_base(recipe.model, max_pixels=recipe.footage.max_pixels)
     # On a card features are computed each time, so that the first epoch is what is measured.
     kept = loaded.device.type != "cuda"
-    asked = recipe.train.model_copy(update={"shared_prefix": shared, "keep_features": kept})
+    asked = recipe.train.model_copy(update={"shared_prefix": shared, "cache_vision_features": kept})
     recipe = recipe.model_copy(update={"train": asked})
     run = resolved(recipe, rows, loaded)
     given, batch = item_rows(run.rows, run.items), run.setup.batch.value

@@ -43,8 +43,8 @@ from roadscribe.machine import free_memory
 from roadscribe.model.load import LoadedBase, load_base
 from roadscribe.prompts import INSTRUCTION
 from roadscribe.recipe import Recipe, Train, load_recipe
-from roadscribe.train.data import DatasetFacts, check_rows
-from roadscribe.train.shared import Item, item_rows, workload_of
+from roadscribe.train.dataset import DatasetFacts, check_rows
+from roadscribe.train.prefix_sharing import Item, item_rows, workload_of
 from roadscribe.train.trainer import build_trainer, training_arguments
 
 WORDS = [
@@ -244,7 +244,7 @@ def ours(recipe: Recipe, rows: datasets.Dataset, folder: Path, gpu: Gpu | None =
 
 VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],
-    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false", "train.float8_products=auto"],
+    "ours": ["train.batch_size=8", "train.gradient_checkpointing=false", "train.fp8_matmul=auto"],
 }
 T4_VARIANTS = {
     "original": ["train.batch_size=2", "train.gradient_checkpointing=true"],

@@ -27,7 +27,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MAX_WORKERS = 8
 """Each holds the training stack: about 2 GB of memory."""
 
-LONGEST = ("test_notebooks.py", "test_train.py", "test_demo.py", "test_processes.py", "test_watch.py")
+LONGEST = (
+    "test_notebooks.py",
+    "test_train.py",
+    "test_demo.py",
+    "test_distributed.py",
+    "test_eval_callback.py",
+)
 """Files to begin with: a long one that is begun last leaves the other cores idle."""
 
 
@@ -121,7 +127,7 @@ def recipe_for(tiny_folder: Path) -> Callable[..., Recipe]:
                 "train.gradient_checkpointing=false",
                 "train.logging_steps=1",
                 "train.learning_rate=2e-3",
-                "train.read_back=same",
+                "train.verify_in_process=true",
                 *overrides,
             ],
         )

@@ -20,6 +20,7 @@ FLOORS = (
     {"curate"},
     {"annotate"},
     {"tiny"},
+    {"qwen3_vl"},
     {"model"},
     {"estimate"},
     {"infer"},
@@ -63,6 +64,35 @@ def test_a_room_imports_only_from_floors_below_it(path):
     for other in imports(path) - {own}:
         same_ground_floor = level[other] == level[own] and level[own] in (1, 2)
         assert level[other] < level[own] or same_ground_floor, f"{own} imports {other}"
+
+
+TO_BE_SPLIT = {"tiny/pretrain.py"}
+
+
+def test_no_module_is_over_450_lines_and_training_has_at_most_15():
+    lines = {str(p.relative_to(SOURCE)): len(p.read_text().splitlines()) for p in SOURCE.rglob("*.py")}
+    assert {name for name, count in lines.items() if count > 450} <= TO_BE_SPLIT
+    assert len([name for name in lines if name.startswith("train/") and name != "train/__init__.py"]) <= 15
+
+
+def test_only_the_room_of_qwen3_vl_imports_the_librarys_modules_of_it():
+    for path in SOURCE.rglob("*.py"):
+        inside = re.findall(
+            r"transformers\.models\.|AttentionInterface|ALL_ATTENTION_FUNCTIONS", path.read_text()
+        )
+        assert not inside or room(path) == "qwen3_vl", (path, inside)
+
+
+def test_every_test_that_the_page_of_qwen3_vl_names_is_there():
+    """The page names each test after its file; every module of the room has a line."""
+    page = (SOURCE / "qwen3_vl" / "README.md").read_text(encoding="utf-8")
+    tests = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", page)
+    assert len(named) > 10
+    assert [name for name in named if f"def {name}(" not in tests] == []
+    assert [name for name in re.findall(r"`(tests/[^`]+)`", page) if not (ROOT / name).exists()] == []
+    modules = {path.stem for path in (SOURCE / "qwen3_vl").glob("*.py")} - {"__init__"}
+    assert modules == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
 READ_AN_ADAPTER_AGAIN = {"model/adapter.py", "model/merged.py"}

@@ -83,7 +83,7 @@ def test_a_dataset_becomes_an_adapter_with_reports_from_top_to_bottom(tmp_path):
         "footage.frames": 3,
         "train.max_steps": 2,
         "train.logging_steps": 1,
-        "train.read_back": "same",
+        "train.verify_in_process": "true",
         "train.batch_size": 1,
         "train.gradient_accumulation": 1,
         "train.gradient_checkpointing": "false",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roadscribe.errors import InputError
-from roadscribe.recipe import Recipe, load_recipe
+from roadscribe.recipe import RENAMED, Recipe, earlier_key, load_recipe
 
 
 def problem(*overrides: str, text: str | None = None, folder: Path | None = None) -> str:
@@ -103,8 +104,8 @@ def test_a_recipe_survives_its_own_json_and_yaml(tmp_path: Path) -> None:
         ("footage.frames=0", "`footage.frames`: input should be greater than or equal to 1, got 0"),
         ("infer.grammar=1", "`infer.grammar`: input should be a valid boolean, got 1"),
         (
-            "train.keep_features=maybe",
-            "`train.keep_features`: input should be True, False or 'auto', got 'maybe'",
+            "train.cache_vision_features=maybe",
+            "`train.cache_vision_features`: input should be True, False or 'auto', got 'maybe'",
         ),
         ("model.base=3", "`model.base`: input should be a valid string, got 3"),
         ("footage.rule=middle", "`footage.rule`: input should be 'history' or 'start', got 'middle'"),
@@ -187,3 +188,15 @@ def test_a_key_of_an_earlier_version_is_an_error_that_says_what_holds_now() -> N
         InputError, match=r"`train\.branch_attention` was removed: .* delete it from the recipe"
     ):
         load_recipe(None, ["train.branch_attention=auto"])
+
+
+@pytest.mark.parametrize("key", sorted(RENAMED))
+def test_a_key_of_an_earlier_version_is_refused_with_its_name_today(key: str, tmp_path: Path) -> None:
+    today = RENAMED[key].split()[0]
+    with pytest.raises(InputError, match=f"`{re.escape(key)}` is now {re.escape(today)}"):
+        load_recipe(None, [f"{key}=auto"])
+    section, name = today.split(".")
+    assert name in Recipe().as_json()[section]
+    old_section, old = key.split(".")
+    assert earlier_key({"model": {}, old_section: {old: "auto"}}) == key
+    assert earlier_key(Recipe().as_json()) is None

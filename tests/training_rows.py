@@ -70,7 +70,7 @@ def setup_for(loaded: Any, rows: Any, train: Train, lora: Lora | None = None, gp
     lora, count = lora or Lora(), len(rows)
     dtype = str(loaded.dtype).removeprefix("torch.")
     model = Model(quantization="nf4" if loaded.quantized else "none", dtype=dtype)  # type: ignore[arg-type]
-    train = train.model_copy(update={"keep_features": False, "workers": 0})
+    train = train.model_copy(update={"cache_vision_features": False, "workers": 0})
     shape = shape_of(loaded.model.config, lora.r, lora.targets)
     sizes = (SampleSize(300, 12, 50, 2, 96, 64),) * count
     work = Workload(sizes, rows=count, clips=count, row_tokens=300 * count, visual_tokens=12 * count)

@@ -29,7 +29,7 @@ DEMO_OVERRIDES = (
     "train.learning_rate=5e-3",
     "train.value_weight=6",
     "train.gradient_checkpointing=false",
-    "train.read_back=same",
+    "train.verify_in_process=true",
     "infer.max_new_tokens=400",
     "infer.batch_size=60",
 )

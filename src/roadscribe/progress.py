@@ -19,7 +19,7 @@ class Advance(Protocol):
     def __call__(self, n: int = 1, note: str = "") -> None: ...
 
 
-def speaks() -> bool:
+def is_rank0() -> bool:
     """Whether this process is to be heard: of several that a launcher started together only the first is."""
     return os.environ.get("RANK", "0") == "0"
 

@@ -182,21 +182,21 @@ class Train(_Section):
     report's twelve values are a tenth of its tokens, so a short run learns its wording first (docs/training.md)."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    dense_weights: Switch = "auto"
-    """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes a weight."""
-    float8_products: Switch = False
+    dequantize_weights: Switch = "auto"
+    """Keep the 4-bit weights dequantised while training: the same numbers, less work, 2 bytes per weight."""
+    fp8_matmul: Switch = False
     """Multiply in 8-bit floating point on cards that can (Ada, Hopper and later): twice the speed of the products,
-    each factor rounded to about 3 %, so not quite the same function. Two bytes a weight, as dense weights take.
+    each factor rounded to about 3 %, so not quite the same function. Two bytes per weight, as dense weights take.
     auto does where it was measured to pay: a 4-bit base, compiled layers, Hopper and later, room for dense weights."""
-    keep_features: Switch = "auto"
-    """Keep what the frozen vision tower makes of a clip for the next time the clip comes by, on the card or in
-    memory, where there is room; auto does where clips come by more than once."""
+    cache_vision_features: Switch = "auto"
+    """Cache the frozen vision encoder's features of each clip, on the GPU or in memory, where there is room; auto does
+    where clips are read more than once."""
     compile: Switch = "auto"
     """Compile the layers on a card: about a minute once, then a third faster."""
     workers: int | None = Field(default=None, ge=0, le=64)
     """Processes that decode frames; None takes up to 8 on a card and none on a CPU."""
     max_length: int = Field(default=8192, ge=64)
-    """Tokens a sample; a longer sample is an error, never cut."""
+    """Tokens per sample; a longer sample is an error, never cut."""
     save_steps: int = Field(default=50, ge=1)
     """A checkpoint that `--resume` can go on from, every so many steps."""
     logging_steps: int = Field(default=5, ge=1)
@@ -213,12 +213,12 @@ class Train(_Section):
     ] = "field_accuracy"
     """What makes a step the best: right values; reports that hold the schema, then right values; the mean of right
     values and right claims in the prose; or the fewest reports that contradict their own JSON, then that mean."""
-    keep: Literal["last", "best"] = "last"
-    """Which adapter a run leaves: the last step's, or that of the best step looked at (needs `eval_steps`)."""
+    load_best_at_end: bool = False
+    """Leave the adapter of the best evaluated step (needs `eval_steps`), not that of the last step."""
     report_to: tuple[str, ...] = ()
     """Boards to log to as well, for example `tensorboard`; a name, or a list of names."""
-    read_back: Literal["process", "same"] = "process"
-    """Where the finished adapter is read back and compared: a fresh process (ten seconds more), or this one."""
+    verify_in_process: bool = False
+    """Read the finished adapter back in this process, not in a fresh one, which takes ten seconds more."""
     seed: int = 0
 
     @field_validator("report_to", mode="before")
@@ -297,6 +297,14 @@ class Recipe(_Section):
 
 REMOVED = {"train.branch_attention": "answers that share a clip always attend through a mask"}
 """Keys of earlier versions, with what holds now."""
+RENAMED = {
+    "train.float8_products": "train.fp8_matmul",
+    "train.dense_weights": "train.dequantize_weights",
+    "train.keep_features": "train.cache_vision_features",
+    "train.keep": "train.load_best_at_end (true where `keep` was `best`)",
+    "train.read_back": "train.verify_in_process (true where `read_back` was `same`)",
+}
+"""Keys of earlier versions, with their name today."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -374,6 +382,15 @@ def _apply(values: dict[str, Any], override: str) -> None:
     place[keys[-1]] = value
 
 
+def earlier_key(values: Any) -> str | None:
+    """The first key of a recorded recipe (sections of plain JSON values) that has another name, or none, today."""
+    for key in (*RENAMED, *REMOVED):
+        section, _, name = key.partition(".")
+        if isinstance(values, dict) and isinstance(values.get(section), dict) and name in values[section]:
+            return key
+    return None
+
+
 def _explain(error: ValidationError) -> str:
     """The first problem of a recipe as one line with the nearest valid key where a name is unknown."""
     first = error.errors()[0]
@@ -382,6 +399,8 @@ def _explain(error: ValidationError) -> str:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if where in REMOVED:
         return f"`{where}` was removed: {REMOVED[where]}; delete it from the recipe{more}"
+    if where in RENAMED:
+        return f"`{where}` is now {RENAMED[where]}{more}"
     if first["type"] == "extra_forbidden":
         return f"unknown key `{where}`; {_nearest(path)}{more}"
     given = repr(first["input"])

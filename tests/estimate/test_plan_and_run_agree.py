@@ -21,11 +21,11 @@ from roadscribe.estimate.train_setup import Host, TrainSetup, World
 from roadscribe.estimate.workload import SampleSize, Workload
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
-from roadscribe.model.vision import CompiledBlock
 from roadscribe.plan.search import Case, candidate
+from roadscribe.qwen3_vl.folded_linear import FoldedLinear4bit
+from roadscribe.qwen3_vl.text_model import FusedTextModel, layer_forward
+from roadscribe.qwen3_vl.vision_tower import CompiledBlock
 from roadscribe.recipe import Model, Recipe, load_recipe
-from roadscribe.train.folded import FoldedLinear4bit
-from roadscribe.train.fused import FusedTextModel, layer_forward
 from roadscribe.train.prepare_model import apply_setup
 
 ROWS = 1000
@@ -76,7 +76,7 @@ def recipe_of(row: Row) -> Recipe:
         "lora.r": row.rank,
         "model.dtype": row.dtype,
         "model.quantization": row.quantization,
-        "train.float8_products": "auto",
+        "train.fp8_matmul": "auto",
         "train.epochs": 2,
     }
     return load_recipe(None, [f"{key}={value}" for key, value in overrides.items()])

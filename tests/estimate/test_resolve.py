@@ -65,7 +65,7 @@ def test_weights_are_kept_dequantised_where_there_is_room_or_as_asked(
     side = round((gib * GIB / 2) ** 0.5)
     large = shape._replace(linears=((side, side),))
     gpu = HOPPER._replace(memory_gib=memory)
-    choice = setup(large, f"train.dense_weights={asked}", gpu=gpu).dequantize_weights
+    choice = setup(large, f"train.dequantize_weights={asked}", gpu=gpu).dequantize_weights
     assert choice.value is kept
     assert f"{gib:.1f} GiB" in choice.why
 
@@ -81,15 +81,15 @@ def test_layers_are_compiled_where_a_run_is_long_enough_to_pay_for_it(shape: Mod
 
 
 def test_dropout_on_a_gpu_leaves_the_decoder_layers_eager_and_says_so(shape: ModelShape) -> None:
-    found = setup(shape, "lora.dropout=0.1", "train.float8_products=auto")
+    found = setup(shape, "lora.dropout=0.1", "train.fp8_matmul=auto")
     assert found.adapters.value is AdapterPath.PEFT
     assert not found.compile_layers.value and found.compile_vision.value
     assert not found.dequantize_weights.value and not found.fp8_matmul.value
     lines = found.lines()
     assert "compiled layers: off (needs LoRA on all seven projections, without dropout)" in lines
     assert any(line.startswith("compiled vision encoder: on (a minute's work") for line in lines)
-    with pytest.raises(InputError, match=r"train\.dense_weights: needs LoRA .* set it to auto"):
-        setup(shape, "lora.dropout=0.1", "train.dense_weights=true")
+    with pytest.raises(InputError, match=r"train\.dequantize_weights: needs LoRA .* set it to auto"):
+        setup(shape, "lora.dropout=0.1", "train.dequantize_weights=true")
 
 
 def test_an_adapter_or_a_base_that_cannot_be_fused_says_why(shape: ModelShape) -> None:
@@ -116,7 +116,7 @@ def test_a_base_with_a_bias_is_not_fused(tiny_folder: Path) -> None:
         (("model.quantization=none",), AdapterPath.PEFT),
         (("lora.dropout=0.1",), AdapterPath.PEFT),
         (("train.compile=true",), AdapterPath.FUSED),
-        (("train.dense_weights=false",), AdapterPath.FUSED),
+        (("train.dequantize_weights=false",), AdapterPath.FUSED),
     ],
 )
 def test_a_cpu_folds_adapters_into_the_weight_in_float32(
@@ -129,11 +129,11 @@ def test_a_cpu_folds_adapters_into_the_weight_in_float32(
 def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere(shape: ModelShape) -> None:
     def chosen(asked: str = "auto", age: Any = (9, 0), *overrides: str, rows: int = 1000) -> Any:
         gpu = None if age is None else HOPPER._replace(name="CARD", capability=age)
-        asks = (f"train.float8_products={asked}", *overrides)
+        asks = (f"train.fp8_matmul={asked}", *overrides)
         return setup(shape, *asks, gpu=gpu, work=work(rows)).fp8_matmul
 
     assert chosen().value and chosen(age=(10, 0)).value and chosen("true", (8, 9)).value
-    on_cpu = ("model.dtype=bfloat16", "train.compile=false", "train.dense_weights=false")
+    on_cpu = ("model.dtype=bfloat16", "train.compile=false", "train.dequantize_weights=false")
     assert chosen("true", None, *on_cpu).value
     assert not chosen("false").value
     for says, choice in (
@@ -143,7 +143,7 @@ def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere(s
         ("float16", chosen("auto", (9, 0), "model.dtype=float16")),
         ("compiled layers", chosen(rows=10)),
         ("4-bit base", chosen("auto", (9, 0), "model.quantization=none")),
-        ("train.dense_weights", chosen("auto", (9, 0), "train.dense_weights=false")),
+        ("train.dequantize_weights", chosen("auto", (9, 0), "train.dequantize_weights=false")),
     ):
         assert not choice.value and says in choice.why
     with pytest.raises(InputError, match="CARD is older than Ada and Hopper; set it to auto"):
@@ -164,7 +164,7 @@ def test_auto_takes_8_bits_on_hopper_where_they_pay_and_says_why_not_elsewhere(s
 def test_features_are_kept_in_the_first_place_with_room_where_a_clip_comes_by_again(
     shape: ModelShape, asked: str, epochs: int, gpu_bytes: float, host_bytes: float, where: VisionCache
 ) -> None:
-    asks = (f"train.keep_features={asked}", f"train.epochs={epochs}")
+    asks = (f"train.cache_vision_features={asked}", f"train.epochs={epochs}")
     large = work(100, visual=10**7)
     size = setup(shape, work=large, host=None).vision_cache_bytes
     gpu = HOPPER._replace(memory_gib=10 * size / GIB if gpu_bytes else 1.0)
@@ -177,18 +177,19 @@ def test_features_are_kept_in_the_first_place_with_room_where_a_clip_comes_by_ag
 def test_features_that_must_be_kept_and_have_no_room_are_one_line(shape: ModelShape) -> None:
     large = work(100, visual=10**9)
     with pytest.raises(
-        InputError, match=r"train\.keep_features: they would take .* in memory; set it to auto"
+        InputError, match=r"train\.cache_vision_features: they would take .* in memory; set it to auto"
     ):
-        setup(shape, "train.keep_features=true", work=large, host=Host(0, 4))
+        setup(shape, "train.cache_vision_features=true", work=large, host=Host(0, 4))
     # A plan does not know the machine that will run it.
     assert (
-        "machine's memory" in setup(shape, "train.keep_features=true", work=large, host=None).vision_cache.why
+        "machine's memory"
+        in setup(shape, "train.cache_vision_features=true", work=large, host=None).vision_cache.why
     )
 
 
 def test_cards_that_share_the_layers_take_pefts_and_keep_no_features_on_the_card(shape: ModelShape) -> None:
     sharded = World(2, 2, sharded=True)
-    found = setup(shape, "train.epochs=3", "train.float8_products=auto", world=sharded)
+    found = setup(shape, "train.epochs=3", "train.fp8_matmul=auto", world=sharded)
     assert found.adapters.value is AdapterPath.PEFT and found.vision_cache.value is VisionCache.HOST
     assert not any(
         choice.value

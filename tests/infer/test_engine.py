@@ -12,11 +12,11 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from roadscribe.errors import InputError
-from roadscribe.infer.dense import wants_dense
 from roadscribe.infer.engine import FrameFeatures, GeneratedReport, ReportEngine, frame_digest
 from roadscribe.infer.lru_cache import LRUCache
-from roadscribe.model.encode import Sample, encode
 from roadscribe.prompts import messages
+from roadscribe.qwen3_vl.merged_linears import wants_dense
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.report import holds_schema
 
 Clip = list[Image.Image]
@@ -28,10 +28,10 @@ class Listening(ReportEngine):
 
     heard: dict[Any, list[tuple[int, torch.Tensor]]]
 
-    def _choose(self, sequences: Any, logits: torch.Tensor) -> None:
+    def _sample(self, sequences: Any, logits: torch.Tensor) -> None:
         for sequence, row in zip(sequences, logits, strict=True):
             self.heard.setdefault(sequence.question.frames, []).append((len(sequence.tokens), row.clone()))
-        super()._choose(sequences, logits)
+        super()._sample(sequences, logits)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -164,7 +164,7 @@ def test_a_frame_goes_through_the_vision_tower_once_and_the_texts_stay_the_same(
 def test_equal_questions_are_answered_once(model: Any, processor: Any, make_clip: MakeClip) -> None:
     black = [Image.new("RGB", (64, 64)) for _ in range(2)]
     engine = ReportEngine(model, processor, max_new_tokens=20)
-    with calls_of(engine, "_begin") as begun, calls_of(engine, "_read_prompt") as read:
+    with calls_of(engine, "_prefill") as begun, calls_of(engine, "_read_prompt") as read:
         answers = engine.generate([black, make_clip(0), list(black)], grammar=False)
         answers += engine.generate([black], grammar=False)
         assert len(begun) == 2
@@ -217,7 +217,7 @@ def test_base_and_adapter_answer_from_one_model(
     tuned_answers = tuned.generate(mixed_clips, grammar=False)
     with calls_of(adapted.get_base_model().model, "get_image_features") as looks:
         base_answers = base.generate(mixed_clips, grammar=False)
-    assert looks == [], "the adapter does not touch the vision tower"
+    assert looks == [], "the adapter does not touch the vision encoder"
     for clip, with_adapter, without in zip(mixed_clips, tuned_answers, base_answers, strict=True):
         assert with_adapter.token_ids == hf_answer(adapted, processor, clip, 12)
         with adapted.disable_adapter():
@@ -256,7 +256,7 @@ def test_a_stop_in_the_middle_leaves_the_model_as_it_was(
         raise KeyboardInterrupt
 
     engine = ReportEngine(adapted, processor, max_new_tokens=20)
-    monkeypatch.setattr(engine, "_step", interrupted)
+    monkeypatch.setattr(engine, "_decode", interrupted)
     adapted.train()
     with pytest.raises(KeyboardInterrupt):
         engine.generate([make_clip(0)])
@@ -343,7 +343,7 @@ def test_a_question_with_a_control_token_is_refused_before_anything_is_computed(
 ) -> None:
     engine = ReportEngine(model, processor, max_new_tokens=4)
     with (
-        calls_of(engine, "_look") as looks,
+        calls_of(engine, "_encode_frames") as looks,
         pytest.raises(InputError, match=r"control token <\|image_pad\|>"),
     ):
         engine.generate([make_clip(0)], instruction="What is <|image_pad|> there?", grammar=False)

@@ -24,13 +24,13 @@ from roadscribe.estimate.resolve import GIB, SPARE
 from roadscribe.estimate.step_time import batch_flops, duration, gpu_speed
 from roadscribe.estimate.train_setup import VisionCache, World
 from roadscribe.estimate.workload import EvalBatch, SampleSize, Workload, with_frames
-from roadscribe.infer.packed import PackedCache
 from roadscribe.model.load import load_base, load_processor, resolve_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
 from roadscribe.plan.plan_report import as_text, cannot_fit
 from roadscribe.plan.search import Case, Plan, candidate, decide, settings_of
+from roadscribe.qwen3_vl.kv_cache import PackedCache
+from roadscribe.qwen3_vl.text_model import fuse
 from roadscribe.recipe import Model, Recipe, load_recipe
-from roadscribe.train.fused import fuse
 from training_rows import make_row, save_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,7 +228,7 @@ def test_features_kept_beside_a_run_are_counted_and_save_the_tower_all_but_one_p
     overrides = [f"{key}={value}" for key, value in settings.items()]
 
     def on(gpu: Gpu, asked: str = "auto") -> Any:
-        recipe = load_recipe(None, [*overrides, f"train.keep_features={asked}"])
+        recipe = load_recipe(None, [*overrides, f"train.cache_vision_features={asked}"])
         return candidate(recipe.train, Case(recipe, shapes["2b"], work_of(), gpu))
 
     kept, computed = on(GPUS["h200"]), on(GPUS["h200"], "false")
@@ -241,7 +241,7 @@ def test_features_kept_beside_a_run_are_counted_and_save_the_tower_all_but_one_p
     # A card with less room leaves them out, and still fits.
     small = GPUS["h200"]._replace(memory_gib=80.0)
     assert on(small).setup.vision_cache.value is VisionCache.OFF
-    assert not on(small).setup.step.features and on(small).train.keep_features == "auto"
+    assert not on(small).setup.step.features and on(small).train.cache_vision_features == "auto"
     decisions = plan_for(load_recipe(None, overrides), shapes["2b"], GPUS["t4"], work_of(2000)).decisions
     reason = next(one.reason for one in decisions if one.what == "visual features")
     assert "they would take 68,750 MiB" in reason and "machine's memory" in reason
@@ -258,7 +258,7 @@ def test_several_cards_share_the_work_and_each_holds_the_whole_base(shapes) -> N
 
 
 def test_fewer_frames_have_the_tokens_that_encoding_them_would_give(tiny_folder: Path) -> None:
-    from roadscribe.model.encode import sample_tokens
+    from roadscribe.qwen3_vl.processor import sample_tokens
 
     processor = load_processor(resolve_base(Model(base=str(tiny_folder))), 6144)
     row = make_row(0)
@@ -417,7 +417,7 @@ def test_plan_prints_terms_that_sum_and_loads_no_weights(
 def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
     command, recipe_file, eight_rows
 ) -> None:
-    asked = ("--set", "train.float8_products=true", "--set", "train.dense_weights=false")
+    asked = ("--set", "train.fp8_matmul=true", "--set", "train.dequantize_weights=false")
     code, out, _ = command("plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *asked)
     assert code == 0 and "the same in 8 bits" in out and "with products in 16 bits" in out
     assert re.search(r"^  products +in 8 bits \(asked for", out, re.MULTILINE)
@@ -433,7 +433,7 @@ def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
     [
         ("h200", (), "8 bits"),
         ("h200", ("train.compile=false",), "16 bits"),
-        ("h200", ("train.dense_weights=false",), "16 bits"),
+        ("h200", ("train.dequantize_weights=false",), "16 bits"),
         ("h200", ("model.quantization=none",), "16 bits"),
         ("h200", ("lora.dropout=0.1",), "16 bits"),
         ("l4", (), "16 bits"),
@@ -444,7 +444,7 @@ def test_plan_names_what_8_bit_products_keep_and_whose_time_it_tells(
 def test_plan_takes_8_bits_where_they_were_measured_to_pay(
     card: str, overrides: tuple[str, ...], products: str, command, recipe_file, eight_rows
 ) -> None:
-    more = ("train.float8_products=auto", "train.compile=true", *overrides)
+    more = ("train.fp8_matmul=auto", "train.compile=true", *overrides)
     flags = [part for one in more for part in ("--set", one)]
     code, out, _ = command("plan", eight_rows, "--recipe", recipe_file, "--card", card, *flags, "--json")
     found = json.loads(out)
@@ -456,14 +456,14 @@ def test_plan_takes_8_bits_where_they_were_measured_to_pay(
 def test_a_run_in_8_bits_is_planned_shorter_and_as_large(command, recipe_file, eight_rows) -> None:
     found = []
     for asked in ("false", "auto"):
-        flags = ("--set", "train.compile=true", "--set", f"train.float8_products={asked}")
+        flags = ("--set", "train.compile=true", "--set", f"train.fp8_matmul={asked}")
         code, out, _ = command(
             "plan", eight_rows, "--recipe", recipe_file, "--card", "h200", *flags, "--json"
         )
         assert code == 0
         found.append(json.loads(out)["asked"])
     assert found[1]["peak_gib"] == found[0]["peak_gib"]
-    assert not found[1]["dense_weights"] and found[0]["dense_weights"]
+    assert not found[1]["dequantize_weights"] and found[0]["dequantize_weights"]
     fast, slow = (gpu_speed(GPUS["h200"], compiled=True, fp8=fp8) for fp8 in (True, False))
     assert fast and slow and fast.language_tflops > 1.1 * slow.language_tflops
     assert fast.vision_tflops == slow.vision_tflops
@@ -500,7 +500,7 @@ def test_a_run_that_cannot_fit_ends_with_1_and_one_line(
         (("--card", "t4", "--set", "footage.frames=3"), "footage.frames=3"),
         (("--card", "t4", "--set", "model.dtype=bfloat16"), "does not compute bfloat16"),
         (
-            ("--card", "a100", "--set", "train.float8_products=true"),
+            ("--card", "a100", "--set", "train.fp8_matmul=true"),
             "A100 40 GB is older than Ada and Hopper",
         ),
     ],

@@ -49,7 +49,7 @@ def recipe(tiny_folder: Path) -> Recipe:
         "learning_rate": 2e-3,
         "max_steps": 5,
         "save_steps": 1,
-        "read_back": "same",
+        "verify_in_process": True,
     }
     return Recipe.model_validate(
         {

@@ -18,7 +18,7 @@ from PIL import Image
 from roadscribe.curate.saved import END_OF_STREAM, STATE, file_sha256
 from roadscribe.errors import InputError
 from roadscribe.recipe import Footage
-from roadscribe.train.data import check_rows, open_rows
+from roadscribe.train.dataset import check_rows, open_rows
 from training_rows import make_row, save_rows
 
 FOOTAGE = Footage(frames=2, max_pixels=6144)

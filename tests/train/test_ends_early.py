@@ -16,7 +16,7 @@ from roadscribe import cli
 from roadscribe.errors import InputError, WorkError
 from roadscribe.model.adapter import load_adapter
 from roadscribe.recipe import Recipe
-from roadscribe.train.batches import BatchError, Collator, batch_errors
+from roadscribe.train.collator import BatchError, Collator, batch_errors
 from roadscribe.train.train import train
 from training_rows import make_row
 

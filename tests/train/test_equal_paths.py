@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from roadscribe.model.load import LoadedBase, load_base
+from roadscribe.qwen3_vl.answer_forward import drop_padding_mask
+from roadscribe.qwen3_vl.folded_linear import FoldedLinear4bit, fold_lora
+from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Model, Recipe
-from roadscribe.train.batches import Collator
-from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.features import KeptFeatures, visual_features
-from roadscribe.train.folded import FoldedLinear4bit, fold_lora
-from roadscribe.train.prepare_model import drop_padding_mask
+from roadscribe.train.collator import Collator
+from roadscribe.train.dataset import clip_key, open_rows
 from roadscribe.train.trainer import build_trainer
 from training_rows import setup_for
 
@@ -157,7 +157,7 @@ def test_kept_features_are_those_of_the_tower_and_the_tower_runs_once_a_clip(
     rows = open_rows(eight_rows)
     kept = KeptFeatures(clip_key(row["images"]) for row in rows)
     collator = Collator(loaded.processor, kept.known)
-    # The first two batches are made before either goes through the tower, as the trainer does.
+    # The first two batches are made before either goes through the encoder, as the trainer does.
     batches = [collator([rows[0], rows[1]]), collator([rows[1], rows[2]])]
     runs = []
     tower = type(inner).get_image_features

@@ -15,20 +15,20 @@ from PIL import Image
 
 from roadscribe import tiny
 from roadscribe.estimate.gpus import FP8_CAPABILITY, present_gpu
-from roadscribe.estimate.train_setup import VisionCache
 from roadscribe.infer.engine import ReportEngine
 from roadscribe.model.load import load_base
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.qwen3_vl import fp8_linear
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
+from roadscribe.qwen3_vl.lora_linear import Spec, product
+from roadscribe.qwen3_vl.text_model import fuse
+from roadscribe.qwen3_vl.tree_attention import attend_in_branches
+from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Model, Recipe, Train
 from roadscribe.report import holds_schema
-from roadscribe.train import float8
-from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
-from roadscribe.train.branches import attend_in_branches
-from roadscribe.train.data import clip_key, open_rows
-from roadscribe.train.features import KeptFeatures, visual_features
-from roadscribe.train.fused import fuse
-from roadscribe.train.products import Spec, product
-from roadscribe.train.shared import group_rows, item_rows
+from roadscribe.train.collator import CLIPS, PLACED, Collator
+from roadscribe.train.dataset import clip_key, open_rows
+from roadscribe.train.prefix_sharing import group_rows, item_rows
 from roadscribe.train.train import train
 from roadscribe.train.trainer import LOG, build_trainer
 from training_rows import PROMPT, make_row, save_rows, setup_for
@@ -73,7 +73,7 @@ def test_the_fused_compiled_pass_has_pefts_loss_and_gradients(
     wanted = gradients_of(plain)
 
     again = load_base(base, max_pixels=6144, device=CARD)
-    settings = Train(dense_weights=dense, compile=True, gradient_checkpointing=False)
+    settings = Train(dequantize_weights=dense, compile=True, gradient_checkpointing=False)
     setup = setup_for(again, rows, settings, Lora(r=8, alpha=8), present_gpu())
     trainer = build_trainer(again, rows, settings, Lora(r=8, alpha=8), tmp_path, setup=setup)
     trainer.model.train()
@@ -111,14 +111,14 @@ def test_training_steps_in_bfloat16_lower_the_loss(
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize("where", [VisionCache.GPU, VisionCache.HOST])
+@pytest.mark.parametrize("on_gpu", [True, False])
 def test_features_kept_on_the_card_or_in_locked_memory_are_those_of_the_tower(
-    where: VisionCache, eight_rows: Path
+    on_gpu: bool, eight_rows: Path
 ) -> None:
     loaded = load_base(Model(base=tiny.NAME), max_pixels=6144, device=CARD)
     inner = loaded.model.model
     rows = open_rows(eight_rows)
-    kept = KeptFeatures([clip_key(row["images"]) for row in rows], where, size_bytes=1)
+    kept = KeptFeatures([clip_key(row["images"]) for row in rows], on_gpu=on_gpu, size_bytes=1)
     collator = Collator(loaded.processor, kept.known, on_card=True)
     for order in ([0, 1], [1, 2], [2, 0]):
         some = [rows[index] for index in order]
@@ -140,7 +140,7 @@ def test_a_run_that_keeps_features_learns_what_one_that_does_not_learns(
 ) -> None:
     losses = []
     for asked in ("true", "false"):
-        recipe = recipe_for("train.epochs=3", f"train.keep_features={asked}", "model.dtype=float32")
+        recipe = recipe_for("train.epochs=3", f"train.cache_vision_features={asked}", "model.dtype=float32")
         lines = (train(recipe, eight_rows, tmp_path / asked) / LOG).read_text().splitlines()
         losses.append([json.loads(line)["loss"] for line in lines])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -151,7 +151,7 @@ def test_8_bit_products_on_a_card_are_those_of_a_cpu() -> None:
         pytest.skip("this card does not multiply in 8 bits")
     draw = torch.Generator().manual_seed(0)
     a, b = torch.randn(32, 256, generator=draw) / 16, torch.randn(384, 32, generator=draw) / 16
-    codes = float8.codes_of(torch.randn(384, 256, generator=draw).bfloat16())
+    codes = fp8_linear.codes_of(torch.randn(384, 256, generator=draw).bfloat16())
     x = torch.randn(1, 300, 256, generator=draw).bfloat16()
     upstream = torch.randn(1, 300, 384, generator=draw).bfloat16()
     results = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from roadscribe.model.load import load_base
-from roadscribe.model.vision import CompiledBlock, compile_vision
+from roadscribe.qwen3_vl.vision_tower import CompiledBlock, compile_vision
 from roadscribe.recipe import Model
 
 

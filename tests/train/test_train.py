@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,13 +26,13 @@ from roadscribe.model import adapter as adapters
 from roadscribe.model.adapter import load_adapter
 from roadscribe.model.contract import read_contract
 from roadscribe.recipe import Recipe
-from roadscribe.train import readback
 from roadscribe.train import train as stage
+from roadscribe.train import verify_adapter
 from roadscribe.train.checkpoints import CHECKPOINTS, WHOLE, last_checkpoint
-from roadscribe.train.data import open_rows
-from roadscribe.train.readback import answer_logits, read_back
+from roadscribe.train.dataset import open_rows
 from roadscribe.train.train import planned_steps, train
 from roadscribe.train.trainer import LOG, VisionTrainer
+from roadscribe.train.verify_adapter import answer_logits, read_back
 from training_rows import make_row, save_rows
 
 
@@ -55,7 +56,7 @@ def recipe(tiny_folder: Path) -> Recipe:
                 "learning_rate": 2e-3,
                 "max_steps": 10,
                 "save_steps": 3,
-                "read_back": "same",
+                "verify_in_process": True,
             },
         }
     )
@@ -193,7 +194,7 @@ def test_an_adapter_is_read_back_in_a_fresh_process(trained: Path, eight_rows: P
     cpu = torch.device("cpu")
     assert read_back(trained, eight_rows, logits, torch.float32, cpu) <= 1e-6
     with pytest.raises(WorkError, match=r"answers differently \(its logits by 5\.\d\de-01 of the largest"):
-        read_back(trained, eight_rows, 2 * logits, torch.float32, cpu, where="same")
+        read_back(trained, eight_rows, 2 * logits, torch.float32, cpu, in_process=True)
 
 
 def test_what_does_not_load_in_the_fresh_process_is_one_line(
@@ -204,7 +205,9 @@ def test_what_does_not_load_in_the_fresh_process_is_one_line(
     state.popitem()
     save_file(state, folder / adapters.WEIGHTS)
     save_file({"logits": torch.zeros(1, 1)}, tmp_path / "logits")
-    assert readback.main([str(folder), str(eight_rows), str(tmp_path / "logits"), "float32", "cpu"]) == 1
+    assert (
+        verify_adapter.main([str(folder), str(eight_rows), str(tmp_path / "logits"), "float32", "cpu"]) == 1
+    )
     assert re.match(r"what was written does not load: .*1 missing", capsys.readouterr().err.splitlines()[-1])
 
 
@@ -212,7 +215,10 @@ def test_what_does_not_load_in_the_fresh_process_is_one_line(
     ("end", "message"),
     [
         ("echo noise >&2; echo what is wrong >&2; exit 1", "^what is wrong$"),
-        ("kill -9 $$", r"ended by signal 9; free some memory and go on with --resume, or .*read_back=same"),
+        (
+            "kill -9 $$",
+            r"ended by signal 9; free some memory and go on with --resume, or .*verify_in_process=true",
+        ),
     ],
 )
 def test_a_fresh_process_that_fails_says_why(
@@ -221,9 +227,9 @@ def test_a_fresh_process_that_fails_says_why(
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{end}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(readback.sys, "executable", str(python))
+    monkeypatch.setattr(verify_adapter.sys, "executable", str(python))
     with pytest.raises(WorkError, match=message):
-        readback.read_back(tmp_path, tmp_path, torch.zeros(1, 1), torch.float32, torch.device("cpu"))
+        verify_adapter.read_back(tmp_path, tmp_path, torch.zeros(1, 1), torch.float32, torch.device("cpu"))
 
 
 RUN = """
@@ -284,6 +290,22 @@ def test_resuming_with_other_data_or_another_recipe_is_refused(
     hotter = recipe.model_copy(update={"train": recipe.train.model_copy(update={"learning_rate": 1.0})})
     with pytest.raises(InputError, match=r"differs at train\.learning_rate"):
         train(hotter, eight_rows, trained, resume=True)
+
+
+def test_an_adapter_made_with_keys_of_an_earlier_version_loads_and_is_not_trained_on(
+    recipe: Recipe, trained: Path, eight_rows: Path, tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(trained, old)
+    for name, within in (("recipe.json", ()), ("artifact.json", ("recipe",))):
+        values = json.loads((old / name).read_text())
+        made_by = values[within[0]] if within else values
+        made_by["train"]["keep"] = "last"
+        del made_by["train"]["load_best_at_end"]
+        (old / name).write_text(json.dumps(values))
+    assert adapters.read_adapter(old, device=torch.device("cpu"), dtype="float32").model is not None
+    with pytest.raises(InputError, match=r"earlier version, whose recipe holds `train\.keep`; .*--overwrite"):
+        train(recipe, eight_rows, old, resume=True)
 
 
 def test_the_newest_whole_checkpoint_counts_and_a_cut_off_one_goes(tmp_path: Path) -> None:

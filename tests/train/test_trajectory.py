@@ -45,7 +45,7 @@ def run(folder: Path) -> list[dict[str, float]]:
                 "gradient_checkpointing": False,
                 "max_steps": STEPS,
                 "save_steps": STEPS,
-                "read_back": "same",
+                "verify_in_process": True,
                 "learning_rate": 1e-3,
                 "logging_steps": 1,
             },

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoProcessor
 
-from roadscribe.model.encode import IGNORED
+from roadscribe.qwen3_vl.chunked_loss import answer_loss
+from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.report import PARAMETERS
 from roadscribe.tiny import WEIGHTS as TINY
-from roadscribe.train.answer_loss import answer_loss
 from roadscribe.train.value_weights import value_places, value_weights
 
 REPORT = """\

@@ -21,7 +21,7 @@ import typer.exceptions
 
 from roadscribe.cli.options import Run
 from roadscribe.errors import RoadscribeError, WorkError, printable
-from roadscribe.progress import speaks
+from roadscribe.progress import is_rank0
 
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
@@ -68,7 +68,7 @@ def fail_if_strict(count: int, what: str, run: Run) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """One line on stderr, then leave; of several processes only the first says it."""
-    if speaks():
+    if is_rank0():
         print(f"roadscribe: {printable(' '.join(message.split()))}", file=sys.stderr)
     else:
         # A launcher ends all as soon as one has left, and the first shall have said why.

@@ -27,7 +27,7 @@ from roadscribe.cli.options import (
     with_options,
 )
 from roadscribe.errors import WorkError
-from roadscribe.progress import say, speaks
+from roadscribe.progress import is_rank0, say
 
 if TYPE_CHECKING:
     from roadscribe.recipe import Recipe
@@ -78,13 +78,13 @@ def train(
     folder = one_dataset("train", dataset, data)
     if processes > 1 and "WORLD_SIZE" not in os.environ:
         run.recipe()
-        from roadscribe.train.processes import launch
+        from roadscribe.train.distributed import launch
 
         sys.exit(launch(processes, sys.argv[1:]))
     from roadscribe.train.train import train as stage
 
     done = stage(run.recipe(), folder, out, **run.output)
-    if speaks():
+    if is_rank0():
         print_artifact(done, run)
 
 

@@ -1,7 +1,7 @@
 """Memory of a fine-tuning step on a GPU, from the model's configuration and the samples' sizes alone.
 
 Parameters, quantisation and optimiser are counted exactly. What the layers keep for the backward pass follows
-from `fused.layer_forward`, tensor by tensor (a test compares the counts with what autograd saves). Four
+from `text_model.layer_forward`, tensor by tensor (a test compares the counts with what autograd saves). Four
 coefficients (`measured.yaml`) say how far kernels and compiler depart from that; `bench/memory.py` fits them.
 """
 
@@ -17,8 +17,9 @@ import yaml
 
 from roadscribe.estimate.model_shape import ModelShape
 from roadscribe.estimate.workload import EvalBatch, SampleSize
-from roadscribe.model.encode import MERGE, PATCH
 from roadscribe.model.precision import LANGUAGE_LINEARS
+from roadscribe.qwen3_vl.chunked_loss import CHUNK_BYTES
+from roadscribe.qwen3_vl.processor import MERGE, PATCH
 
 MEASURED = Path(__file__).with_name("measured.yaml")
 """The only place of measured numbers; `bench/memory.py --fit` writes it."""
@@ -31,9 +32,7 @@ NF4_TABLES = 4 * (16 + 256 + 1)
 FRAME_BYTES = 3 * PATCH * PATCH
 """Bytes of a patch's pixels in a decoded frame; frames wait like this on the GPU."""
 PATCH_BYTES = 4 * 2 * FRAME_BYTES
-"""Bytes of a patch as the tower takes it: float32, the frame twice (temporal patch)."""
-CHUNK_BYTES = 2**29
-"""Float32 logits of one chunk of `train.answer_loss` take about this many bytes."""
+"""Bytes of a patch as the encoder takes it: float32, the frame twice (temporal patch)."""
 ADAM_BYTES = 8
 """AdamW's two float32 moments of a parameter."""
 
@@ -54,9 +53,9 @@ class StepSetup(NamedTuple):
     processes: int = 1
     """GPUs that train together, each with the whole base (data parallelism)."""
     features: float = 0
-    """Bytes of visual features that stay on the GPU (`train.features.KeptFeatures`)."""
+    """Bytes of visual features that stay on the GPU (`qwen3_vl.vision_cache.KeptFeatures`)."""
     eight: bool = False
-    """The weights beside the 4-bit ones are two copies in 8 bits (`float8`), not one in 16."""
+    """The weights beside the 4-bit ones are two copies in 8 bits (`fp8_linear`), not one in 16."""
 
     @property
     def clips_a_step(self) -> int:
@@ -83,7 +82,7 @@ class Coefficients(NamedTuple):
     working: float
     """Of what the backward pass of one layer holds at its height."""
     vision: float
-    """Of what a block of the vision tower holds at its height."""
+    """Of what a block of the vision encoder holds at its height."""
     fixed_mib: float
     """Workspaces of the libraries, in MiB, at any shape."""
 
@@ -113,7 +112,7 @@ class Prediction(NamedTuple):
 
     terms: tuple[Term, ...]
     vision_moment: float
-    """Bytes while the vision tower is at work; beneath ``peak``, or equal to it."""
+    """Bytes while the vision encoder is at work; beneath ``peak``, or equal to it."""
     step_moment: float
     """Bytes at the height of a training step; likewise."""
     eval_moment: float
@@ -144,7 +143,7 @@ def nf4_bytes(weights: int) -> int:
 
 
 def kept_bytes(shape: ModelShape, compute: Compute, *, fused: bool = True) -> float:
-    """Bytes per token that one decoder layer keeps for its backward pass, as `fused.layer_forward` runs eagerly.
+    """Bytes per token that one decoder layer keeps for its backward pass, as `text_model.layer_forward` runs eagerly.
 
     Counted from the tensors that autograd saves; s is the size of a value:
 
@@ -186,7 +185,7 @@ def working_bytes(shape: ModelShape, compute: Compute) -> float:
 
 
 def vision_bytes(shape: ModelShape, compute: Compute) -> float:
-    """Bytes per patch while a block of the vision tower computes attention: its pixels, the block's input, the
+    """Bytes per patch while a block of the vision encoder computes attention: its pixels, the block's input, the
     norm's result, queries, keys and values, and queries and keys in float32 before and after rotation with two
     halves on the way."""
     return PATCH_BYTES + (5 * compute.itemsize + 24) * shape.vision_hidden
@@ -229,9 +228,9 @@ def static_terms(shape: ModelShape, step: StepSetup, compute: Compute) -> list[T
         terms.append(Term("language linears", packed, how))
         if step.dense and step.fused:
             copy = s * (weights + _adapter_columns(shape))
-            name, why = "the same, dequantised", f"{bits}, kept for speed (train.dense_weights)"
+            name, why = "the same, dequantised", f"{bits}, kept for speed (train.dequantize_weights)"
             if step.eight:
-                name, why = "the same in 8 bits", "two copies, one for each pass (train.float8_products)"
+                name, why = "the same in 8 bits", "two copies, one for each pass (train.fp8_matmul)"
             terms.append(Term(name, copy, why))
         elif step.fused:
             terms.append(
@@ -245,7 +244,7 @@ def static_terms(shape: ModelShape, step: StepSetup, compute: Compute) -> list[T
     rest = shape.embeddings + shape.norms
     terms += [
         Term("embeddings, head, norms", s * rest, f"{rest:,} weights, {bits}"),
-        Term("vision tower", s * shape.visual, f"{shape.visual:,} weights, {bits}, frozen"),
+        Term("vision encoder", s * shape.visual, f"{shape.visual:,} weights, {bits}, frozen"),
         Term("adapters", 4 * shape.adapter, f"{shape.adapter:,} weights, float32"),
         Term("their gradients", 4 * shape.adapter, "float32"),
         Term("AdamW's moments", ADAM_BYTES * shape.adapter, "two, float32"),
@@ -314,7 +313,7 @@ def predict(
 ) -> Prediction:
     """Peak memory of a fine-tuning run, with its terms.
 
-    The height is while the vision tower is at work, or in the language model (everything kept, and the larger of
+    The height is while the vision encoder is at work, or in the language model (everything kept, and the larger of
     the logits' chunk and a layer's backward pass), or while held-out reports are written.
     """
     known = measured(compiled=step.compiled)
@@ -332,7 +331,7 @@ def predict(
         Term("frames in waiting", counted.pixels, f"{_clips(clips)} of an optimizer step, 3 bytes a pixel"),
     ]
     if vision >= language:
-        terms.append(Term("vision tower at work", vision, f"{_clips(step.batch_size)} at once"))
+        terms.append(Term("vision encoder at work", vision, f"{_clips(step.batch_size)} at once"))
     else:
         terms.append(Term("kept for the backward pass", counted.inputs + fitted.kept * counted.kept, ""))
         terms[-1] = terms[-1]._replace(how=_per_token(shape, sizes, step, compute, fitted))

@@ -27,11 +27,11 @@ class ModelShape(NamedTuple):
     embeddings: int
     """Parameters of the embedding, and of the head where it is not tied to it."""
     visual: int
-    """Parameters of the vision tower."""
+    """Parameters of the vision encoder."""
     vision_depth: int
     vision_hidden: int
     vision_blocks: int
-    """Parameters of the tower's blocks; each patch meets them once."""
+    """Parameters of the encoder's blocks; each patch meets them once."""
     vision_mergers: int
     """Parameters of the mergers; each visual token meets them once."""
     deepstack: int

@@ -78,16 +78,16 @@ def resolve(
         Choice(False, whole) if whole else _compile(train.compile, gpu, int(total / batch.value.batch_size))
     )
     layers = Choice(False, adapters.why) if compiled.value and not fused else compiled
-    if train.dense_weights is True and why_not is not None and quantized:
-        raise InputError(f"train.dense_weights: {why_not}; set it to auto")
+    if train.dequantize_weights is True and why_not is not None and quantized:
+        raise InputError(f"train.dequantize_weights: {why_not}; set it to auto")
     if adapters.value is AdapterPath.FOLDED:
         dense = Choice(False, "the folded weight is written anew in each pass")
     elif not fused or not quantized:
         dense = Choice(False, NOT_4_BIT if fused else adapters.why)
     else:
-        dense = _dequantize(train.dense_weights, linear_bytes(model, itemsize), gpu)
+        dense = _dequantize(train.dequantize_weights, linear_bytes(model, itemsize), gpu)
     fp8 = _fp8(
-        train.float8_products,
+        train.fp8_matmul,
         _why_not_fp8(why_not, dtype.value, gpu),
         _why_fp8_does_not_pay(gpu, layers.value, quantized, dense.value),
     )
@@ -107,7 +107,7 @@ def resolve(
     compute = Compute(itemsize, flash=gpu is not None and gpu.flash, masked=work.shares)
     size = int(feature_bytes(work.visual_tokens, model.deepstack, model.hidden, itemsize))
     cache = _vision_cache(
-        train.keep_features, total / work.clips, size, model, work, step, compute, gpu, world, host
+        train.cache_vision_features, total / work.clips, size, model, work, step, compute, gpu, world, host
     )
     if cache.value is VisionCache.GPU:
         step = step._replace(features=size)
@@ -148,7 +148,7 @@ def check_insisted(recipe: Recipe, gpu: Gpu | None, world: World) -> None:
                 "train.eval_steps: no process of an FSDP run holds a whole model that could write reports; "
                 "set train.eval_steps=0 and evaluate the finished adapter"
             )
-        for key in ("dense_weights", "compile", "float8_products"):
+        for key in ("dequantize_weights", "compile", "fp8_matmul"):
             if getattr(train, key) is True:
                 raise InputError(f"train.{key}: needs whole layers, which FSDP does not keep; set it to auto")
         if dtype == "float16":
@@ -156,13 +156,13 @@ def check_insisted(recipe: Recipe, gpu: Gpu | None, world: World) -> None:
                 "model.dtype: FSDP runs in bfloat16 or float32; on these cards start with torchrun instead"
             )
     why_not = _why_not_lora(recipe.lora)
-    if train.dense_weights is True and why_not is not None and recipe.model.quantization == "nf4":
-        raise InputError(f"train.dense_weights: {why_not}; set it to auto")
-    _fp8(train.float8_products, _why_not_fp8(why_not, dtype, gpu), None)
+    if train.dequantize_weights is True and why_not is not None and recipe.model.quantization == "nf4":
+        raise InputError(f"train.dequantize_weights: {why_not}; set it to auto")
+    _fp8(train.fp8_matmul, _why_not_fp8(why_not, dtype, gpu), None)
 
 
 def why_not_fused(lora: Lora, model: ModelShape) -> str | None:
-    """Why the adapter cannot take the fused pass (`train.fused`), or None where it can."""
+    """Why the adapter cannot take the fused pass (`qwen3_vl.text_model`), or None where it can."""
     return _why_not_lora(lora) or model.odd_layers
 
 
@@ -216,7 +216,7 @@ def _adapters(
 ) -> Choice[AdapterPath]:
     train = recipe.train
     left_open = (
-        train.dense_weights == "auto" and train.compile == "auto" and train.float8_products is not True
+        train.dequantize_weights == "auto" and train.compile == "auto" and train.fp8_matmul is not True
     )
     if gpu is None and left_open and not world.sharded:
         if recipe.lora.dropout:
@@ -272,7 +272,7 @@ def _why_fp8_does_not_pay(gpu: Gpu | None, compiled: bool, quantized: bool, room
         return "8 pay in compiled layers"
     if not quantized:
         return "8 were measured with a 4-bit base, which is coarser already"
-    return None if room else "8 need weights beside the 4-bit ones (train.dense_weights)"
+    return None if room else "8 need weights beside the 4-bit ones (train.dequantize_weights)"
 
 
 def _fp8(asked: Switch, cannot: str | None, does_not_pay: str | None) -> Choice[bool]:
@@ -285,7 +285,7 @@ def _fp8(asked: Switch, cannot: str | None, does_not_pay: str | None) -> Choice[
         return Choice(False, "8 are not asked for")
     if asked is True:
         if cannot is not None:
-            raise InputError(f"train.float8_products: {cannot}; set it to auto")
+            raise InputError(f"train.fp8_matmul: {cannot}; set it to auto")
         return Choice(True, "asked for; not quite the same function as in 16")
     why_not = cannot or does_not_pay
     if why_not is not None:
@@ -336,7 +336,7 @@ def _vision_cache(
     if host is None:
         why += "; `train` looks whether the machine's memory has it"
     elif asked is True:
-        raise InputError(f"train.keep_features: {why}; set it to auto, or use fewer clips or frames")
+        raise InputError(f"train.cache_vision_features: {why}; set it to auto, or use fewer clips or frames")
     return Choice(VisionCache.OFF, why)
 
 

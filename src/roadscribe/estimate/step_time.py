@@ -11,7 +11,7 @@ from roadscribe.estimate.gpus import GPUS, Gpu
 from roadscribe.estimate.memory import MEASURED, StepSetup, read_measured
 from roadscribe.estimate.model_shape import ModelShape
 from roadscribe.estimate.workload import SampleSize
-from roadscribe.model.encode import MERGE
+from roadscribe.qwen3_vl.processor import MERGE
 
 MEASURED_ON = "h200"
 """The GPU from which others are estimated."""
@@ -21,7 +21,7 @@ adapter's columns."""
 
 
 class Speed(NamedTuple):
-    """What a GPU reaches: TFLOP/s of language model and vision tower, and a layer's least time in a pass."""
+    """What a GPU reaches: TFLOP/s of language model and vision encoder, and a layer's least time in a pass."""
 
     language_tflops: float
     vision_tflops: float
@@ -96,7 +96,7 @@ def batch_flops(shape: ModelShape, batch: Sequence[SampleSize], *, checkpointing
     Forward, every linear takes 2 a weight and token; backward, 2 for the gradient of its input (the weight is
     frozen), and adapters twice their forward. Causal attention multiplies half of all pairs twice forward and
     five times backward (flash attention computes the scores anew). Checkpointing repeats the forward pass. The
-    head's logits and their gradient are for answer tokens alone. The vision tower runs forward only; within a
+    head's logits and their gradient are for answer tokens alone. The vision encoder runs forward only; within a
     frame its attention is over all pairs.
     """
     length = max(size.tokens for size in batch)
@@ -130,7 +130,7 @@ def duration(
     seen: float | None = None,
 ) -> Duration:
     """Predicted time of ``passes`` over the dataset, without loading, saving and evaluating; in ``seen`` of them
-    (all, if None) the vision tower is at work."""
+    (all, if None) the vision encoder is at work."""
     batches = micro_batches(sizes, step.batch_size, seed)
     flops = [batch_flops(shape, batch, checkpointing=step.checkpointing) for batch in batches]
     language_s = passes * sum(one.language for one in flops) / (speed.language_tflops * 1e12)

@@ -27,9 +27,9 @@ class AdapterPath(Enum):
     """How a linear and its LoRA are computed while training."""
 
     FUSED = "fused"
-    """Weight and adapter in one product (`train.fused`)."""
+    """Weight and adapter in one product (`qwen3_vl.text_model`)."""
     FOLDED = "folded"
-    """The update is added to the dequantised weight (`train.folded`)."""
+    """The update is added to the dequantised weight (`qwen3_vl.folded_linear`)."""
     PEFT = "peft"
     """PEFT's own layers."""
 

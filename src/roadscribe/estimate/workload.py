@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from roadscribe.model.encode import MERGE, visual_tokens
+from roadscribe.qwen3_vl.processor import MERGE, visual_tokens
 from roadscribe.recipe import Recipe, Train
 
 
@@ -28,7 +28,7 @@ class SampleSize(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """Reports on held-out clips that are generated while a run lasts (`train.watch`)."""
+    """Reports on held-out clips that are generated while a run lasts (`train.eval_callback`)."""
 
     reports: int
     """Generated at once."""

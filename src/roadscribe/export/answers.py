@@ -9,9 +9,9 @@ import torch
 
 from roadscribe.clip import Clip
 from roadscribe.infer.engine import ReportEngine
-from roadscribe.model.encode import Sample, encode
 from roadscribe.progress import progress, say
 from roadscribe.prompts import messages
+from roadscribe.qwen3_vl.processor import Sample, encode
 from roadscribe.recipe import Infer
 
 

@@ -13,7 +13,7 @@ from roadscribe.errors import InputError
 from roadscribe.footage.make_clip import clip_from_video
 from roadscribe.model.contract import VisionContract
 from roadscribe.recipe import Footage
-from roadscribe.simulator.record import MANIFEST, write_drives
+from roadscribe.simulator.record import DRIVES_FILE, write_drives
 
 SIMULATED_DRIVES = 4
 FIRST_SEED = 3_000_000
@@ -66,7 +66,7 @@ def simulated_clips(contract: VisionContract) -> CheckClips:
     with tempfile.TemporaryDirectory(prefix="roadscribe-") as folder:
         seeds = range(FIRST_SEED, FIRST_SEED + SIMULATED_DRIVES)
         videos = write_drives(seeds, Path(folder), seconds)
-        lines = [json.loads(line) for line in (Path(folder) / MANIFEST).read_text().splitlines()]
+        lines = [json.loads(line) for line in (Path(folder) / DRIVES_FILE).read_text().splitlines()]
         evidence = {line["drive_id"]: Evidence.model_validate(line["evidence"]) for line in lines}
         clips = [
             clip_from_video(video, footage, source="simulator", evidence=evidence[video.stem])

@@ -148,7 +148,7 @@ def data_facts(dataset: Path, facts: TrainingFacts) -> DataFacts:
 
     from roadscribe.model.load import load_processor, resolve_base
     from roadscribe.recipe import Footage, Model
-    from roadscribe.train.data import check_rows, open_rows
+    from roadscribe.train.dataset import check_rows, open_rows
 
     require_complete(dataset, "dataset", "curate")
     recipe = facts.recipe

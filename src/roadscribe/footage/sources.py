@@ -25,7 +25,7 @@ from roadscribe.footage.manifest import MAX_ID_CHARS, Line, read_manifest
 from roadscribe.footage.manifest import real_path as real_path
 from roadscribe.footage.passed_over import STAGES, UNNAMED, UNREADABLE, Group, PassedOver, is_system_name
 
-MANIFEST = "drives.jsonl"
+DRIVES_FILE = "drives.jsonl"
 """A folder that holds this file is read by it; videos the file does not name are left out."""
 
 # fmt: off
@@ -162,7 +162,7 @@ def _look_in(path: Path, walk: _Walk) -> list[_Found]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         why = "no such file or folder" if missing else f"cannot be opened ({reason(error)})"
-        raise InputError(f"{path}: {why}; give videos, folders of videos, or a {MANIFEST}") from error
+        raise InputError(f"{path}: {why}; give videos, folders of videos, or a {DRIVES_FILE}") from error
     if not is_folder:
         if path.suffix == ".jsonl":
             return _from_manifest(path, walk.manifest_root)
@@ -190,8 +190,8 @@ class _Walk:
         real = real_path(folder)
         if real in above or real == self._out:
             return
-        if (folder / MANIFEST).is_file():
-            lines = _from_manifest(folder / MANIFEST, self.manifest_root)
+        if (folder / DRIVES_FILE).is_file():
+            lines = _from_manifest(folder / DRIVES_FILE, self.manifest_root)
             self._count_unnamed(folder, _named_files(lines), above)
             yield from lines
             return
@@ -237,7 +237,7 @@ class _Walk:
         folders, files = self._entries(folder, is_root=not above)
         for path in files:
             is_video = path.suffix.lower() in VIDEO_SUFFIXES
-            if path.name != MANIFEST and _plain(path) not in named:
+            if path.name != DRIVES_FILE and _plain(path) not in named:
                 self.passed_over.add(path, UNNAMED if is_video else None)
         for path in sorted(folders):
             if not (path / ARTIFACT).is_file():

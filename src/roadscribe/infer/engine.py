@@ -1,7 +1,7 @@
 """The local engine: many reports at once from a Qwen3-VL, greedy, with or without the grammar.
 
 Describe, evaluate and serve ask here. The model's own modules compute everything, so a plain, a 4-bit and an
-adapted model are served alike; what is ours is the order of work: each frame goes through the vision tower
+adapted model are served alike; what is ours is the order of work: each frame goes through the vision encoder
 once, equal questions are answered once, all sequences step together without padding, and text that the
 grammar forces is read in one step instead of being asked for token by token.
 """
@@ -21,17 +21,17 @@ import xgrammar
 from peft import PeftModel
 from PIL import Image
 
-from roadscribe.infer.dense import DenseWeights, wants_dense
 from roadscribe.infer.grammar import ReportGrammar, ReportState
 from roadscribe.infer.lru_cache import LRUCache
-from roadscribe.infer.packed import PackedCache, Prefix, packed_language_model
-from roadscribe.model.encode import Sample, encode_images, encode_text
-from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.prompts import INSTRUCTION, messages
+from roadscribe.qwen3_vl.kv_cache import PackedCache, Prefix, packed_language_model
+from roadscribe.qwen3_vl.live_tokens import control_spellings, refuse_control_tokens
+from roadscribe.qwen3_vl.merged_linears import DenseWeights, wants_dense
+from roadscribe.qwen3_vl.processor import Sample, encode_images, encode_text
 from roadscribe.report import Finding
 
 FRAMES_AT_ONCE = 16
-"""Frames in one pass through the vision tower; more gain nothing on a CPU and little on a card."""
+"""Frames in one pass through the vision encoder; more gain nothing on a CPU and little on a card."""
 MEMORY_BYTES = 512 * 2**20
 """How much the engine keeps of frames it has seen, and again as much of prompts it has read."""
 ANSWERS_KEPT = 4096
@@ -56,7 +56,7 @@ class GeneratedReport:
 
 
 class FrameFeatures(NamedTuple):
-    """What the vision tower says of one frame, as the language model takes it."""
+    """What the vision encoder says of one frame, as the language model takes it."""
 
     levels: torch.Tensor
     """(1 + DeepStack levels, visual tokens, hidden): the merged features, then each DeepStack level."""
@@ -121,7 +121,7 @@ class ReportEngine:
             adapter: False answers as the base model does, with the adapter switched off.
             dense: multiply by ready dense matrices instead of 4-bit weights and adapters (see `dense`); None
                 does so where it pays. The answers are the same.
-            features: frames seen by another engine over the same vision tower.
+            features: frames seen by another engine over the same vision encoder.
         """
         self._model = model
         self._base = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -237,17 +237,17 @@ class ReportEngine:
         while left or active:
             while left and len(active) < rows:
                 question = left.popleft()
-                active.append(self._begin(question, frames_of[question], cache, remember))
+                active.append(self._prefill(question, frames_of[question], cache, remember))
             for slot in reversed(range(len(active))):
-                if self._over(active[slot]):
+                if self._is_finished(active[slot]):
                     yield active[slot]
                     active[slot] = active[-1]
                     active.pop()
                     cache.remove(slot)
             if active:
-                self._step(active, cache, jump_forward)
+                self._decode(active, cache, jump_forward)
 
-    def _begin(
+    def _prefill(
         self, question: _Question, frames: Sequence[Image.Image], cache: PackedCache, remember: bool
     ) -> _Sequence:
         """Read one prompt into the cache and decide the first tokens of its answer."""
@@ -264,7 +264,7 @@ class ReportEngine:
         prefix = self._prefixes.get(prefix_key) if remember else None
         if prefix is None:
             cache.begin_prompt(ids.shape[1])
-            features = self._see(question.frames, frames, text["image_grid_thw"])
+            features = self._frame_features(question.frames, frames, text["image_grid_thw"])
             logits = self._read_prompt(ids, positions, features, cache)
             if remember:
                 self._prefixes.put(prefix_key, cache.store(logits))
@@ -274,9 +274,9 @@ class ReportEngine:
         state = self._new_state() if question.grammar else None
         sequence = _Sequence(question, int(positions.max()) + 1, state, question.limit)
         self._begin_with(sequence, question.beginning)
-        self._force(sequence)
+        self._append_forced(sequence)
         if not sequence.unread:
-            self._choose([sequence], logits[None])
+            self._sample([sequence], logits[None])
         return sequence
 
     def _begin_with(self, sequence: _Sequence, beginning: str) -> None:
@@ -293,15 +293,15 @@ class ReportEngine:
         sequence.unread += tokens
         sequence.limit += len(tokens)
 
-    def _see(
+    def _frame_features(
         self, digests: Sequence[bytes], frames: Sequence[Image.Image], grids: torch.Tensor
     ) -> list[FrameFeatures]:
-        """The features of a clip's frames; the vision tower sees only those that are not remembered.
+        """The features of a clip's frames; the vision encoder sees only those that are not remembered.
 
         ``grids``: (frames, 3), patches in time, rows and columns.
         """
         seen: dict[bytes, FrameFeatures] = {}
-        # One of each digest, by grid: the tower takes frames of one size in one batch.
+        # One of each digest, by grid: the encoder takes frames of one size in one batch.
         unseen: dict[tuple[int, ...], dict[bytes, Image.Image]] = {}
         for digest, frame, grid in zip(digests, frames, grids.tolist(), strict=True):
             kept = self.features.get(digest)
@@ -313,12 +313,14 @@ class ReportEngine:
             new = list(group)
             for first in range(0, len(new), FRAMES_AT_ONCE):
                 some = new[first : first + FRAMES_AT_ONCE]
-                for digest, feature in zip(some, self._look([group[one] for one in some], grid), strict=True):
+                for digest, feature in zip(
+                    some, self._encode_frames([group[one] for one in some], grid), strict=True
+                ):
                     seen[digest] = feature
                     self.features.put(digest, feature)
         return [seen[digest] for digest in digests]
 
-    def _look(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
+    def _encode_frames(self, frames: Sequence[Image.Image], grid: tuple[int, ...]) -> list[FrameFeatures]:
         device = self._language.embed_tokens.weight.device
         pixels = encode_images(self.processor, frames).to(device)
         grids = torch.tensor([grid] * len(frames), device=device)
@@ -339,7 +341,7 @@ class ReportEngine:
         )
         return self._base.lm_head(hidden[0, -1]).float()  # type: ignore[no-any-return]
 
-    def _step(self, active: Sequence[_Sequence], cache: PackedCache, jump_forward: bool) -> None:
+    def _decode(self, active: Sequence[_Sequence], cache: PackedCache, jump_forward: bool) -> None:
         """Feed every sequence what is decided, all of it or one token, and decide what follows."""
         read = [len(sequence.unread) if jump_forward else 1 for sequence in active]
         tokens: list[int] = []
@@ -357,7 +359,7 @@ class ReportEngine:
         undecided = [slot for slot, sequence in enumerate(active) if not sequence.unread]
         if undecided:
             logits = self._base.lm_head(hidden[0, ends[torch.tensor(undecided, device=device)]]).float()
-            self._choose([active[slot] for slot in undecided], logits)
+            self._sample([active[slot] for slot in undecided], logits)
 
     def _forward(
         self, embeddings: torch.Tensor, positions: torch.Tensor, cache: PackedCache, **visual: Any
@@ -375,7 +377,7 @@ class ReportEngine:
         )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
-    def _choose(self, sequences: Sequence[_Sequence], logits: torch.Tensor) -> None:
+    def _sample(self, sequences: Sequence[_Sequence], logits: torch.Tensor) -> None:
         """Take the most likely token for each sequence, under the grammar where it has one."""
         states = [(row, one.state) for row, one in enumerate(sequences) if one.state is not None]
         if states:
@@ -390,11 +392,11 @@ class ReportEngine:
             if sequence.state is not None and not sequence.state.accept(token):
                 raise RuntimeError(f"the grammar refuses token {token}, which its own mask admits")
             sequence.stopped = token in self._stop
-            if not self._over(sequence):
+            if not self._is_finished(sequence):
                 sequence.unread.append(token)
-                self._force(sequence)
+                self._append_forced(sequence)
 
-    def _force(self, sequence: _Sequence) -> None:
+    def _append_forced(self, sequence: _Sequence) -> None:
         """Decide the tokens that the grammar leaves no choice about."""
         if sequence.state is not None:
             room = sequence.limit - len(sequence.tokens)
@@ -403,7 +405,7 @@ class ReportEngine:
             sequence.unread += forced
             sequence.forced += len(forced)
 
-    def _over(self, sequence: _Sequence) -> bool:
+    def _is_finished(self, sequence: _Sequence) -> bool:
         return sequence.stopped or len(sequence.tokens) >= sequence.limit
 
     def _new_state(self) -> ReportState:

@@ -17,8 +17,8 @@ from roadscribe.errors import InputError
 from roadscribe.infer.describe import open_model
 from roadscribe.infer.engine import GeneratedReport, ReportEngine
 from roadscribe.model.contract import CONTRACT
-from roadscribe.model.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.progress import say
+from roadscribe.qwen3_vl.live_tokens import control_spellings, refuse_control_tokens
 from roadscribe.recipe import Recipe
 
 

@@ -1,1 +1,1 @@
-"""The model floor: load and quantise a base, the vision contract, one way to encode, adapters."""
+"""The model floor: load and quantise a base, the vision contract, adapters."""

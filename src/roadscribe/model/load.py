@@ -23,9 +23,9 @@ from roadscribe import tiny
 from roadscribe.choice import Choice
 from roadscribe.errors import InputError
 from roadscribe.model.dtype import DtypeName, choose_dtype
-from roadscribe.model.encode import MIN_PIXELS
-from roadscribe.model.vision import speed_up_vision
 from roadscribe.progress import say
+from roadscribe.qwen3_vl.processor import MIN_PIXELS
+from roadscribe.qwen3_vl.vision_tower import speed_up_vision
 from roadscribe.recipe import Model
 
 ATTENTION = "sdpa"
@@ -233,7 +233,7 @@ def check_config(base: ResolvedBase) -> None:
     """Refuse anything but a Qwen3-VL whose DeepStack features exist.
 
     Raises:
-        InputError: not readable, another architecture, or DeepStack indexes beyond the vision tower's depth
+        InputError: not readable, another architecture, or DeepStack indexes beyond the vision encoder's depth
             (their mergers would never be used; trl#5779).
     """
     try:

@@ -13,8 +13,8 @@ from roadscribe.estimate.train_setup import World
 from roadscribe.model.load import check_config, load_processor, resolve_base
 from roadscribe.plan.search import Case, Plan, decide
 from roadscribe.recipe import Recipe
-from roadscribe.train.data import check_rows, open_rows
-from roadscribe.train.shared import workload_of
+from roadscribe.train.dataset import check_rows, open_rows
+from roadscribe.train.prefix_sharing import workload_of
 
 
 def plan(recipe: Recipe, dataset_folder: Path, gpu: Gpu, processes: int = 1) -> Plan:

@@ -48,7 +48,7 @@ def _candidate_json(one: Candidate) -> dict[str, Any]:
         "batch_size": one.train.batch_size,
         "gradient_accumulation": one.train.gradient_accumulation,
         "gradient_checkpointing": one.train.gradient_checkpointing,
-        "dense_weights": one.setup.dequantize_weights.value,
+        "dequantize_weights": one.setup.dequantize_weights.value,
         "products": f"{8 if one.setup.fp8_matmul.value else 16} bits",
         "compiled": one.setup.compile_layers.value,
         "features_on_card": one.setup.vision_cache.value is VisionCache.GPU,
@@ -135,7 +135,7 @@ def _time_lines(took: Duration | None, gpu: Gpu, processes: int) -> list[str]:
         return [f"  time: not predicted (no speed known for {gpu.name} in this type)"]
     return [
         f"  time: {clock(took.seconds)}, {took.sequences_a_second * processes:.2f} clips/s: language model "
-        f"{clock(took.language_s)}, vision tower {clock(took.vision_s)}, launching {clock(took.launch_s)}"
+        f"{clock(took.language_s)}, vision encoder {clock(took.vision_s)}, launching {clock(took.launch_s)}"
         + (f", writing weights out {clock(took.rewrite_s)}" if took.rewrite_s else ""),
         f"    {took.basis}; loading, compiling, checkpoints and evaluation come on top"
         + (", and what the cards wait for one another" if processes > 1 else ""),

@@ -105,14 +105,14 @@ def decide(base: str, case: Case) -> Plan:
 def settings_of(train: Train) -> list[Train]:
     """Every way to cut a recipe's optimizer step: micro-batch, checkpointing, dense weights where left open."""
     clips = train.batch_size * train.gradient_accumulation
-    dense = ("auto", False) if train.dense_weights == "auto" else (train.dense_weights,)
+    dense = ("auto", False) if train.dequantize_weights == "auto" else (train.dequantize_weights,)
     return [
         train.model_copy(
             update={
                 "batch_size": size,
                 "gradient_accumulation": clips // size,
                 "gradient_checkpointing": checkpointing,
-                "dense_weights": kept,
+                "dequantize_weights": kept,
             }
         )
         for size in range(1, clips + 1)
@@ -160,7 +160,7 @@ def _worth(asked: Candidate, other: Candidate) -> bool:
 
 def overrides_of(asked: Train, other: Train) -> tuple[str, ...]:
     """The ``--set`` values that make one recipe's training section the other."""
-    names = ("batch_size", "gradient_accumulation", "gradient_checkpointing", "dense_weights")
+    names = ("batch_size", "gradient_accumulation", "gradient_checkpointing", "dequantize_weights")
     return tuple(
         f"train.{name}={str(getattr(other, name)).lower()}"
         for name in names
@@ -224,7 +224,7 @@ def _decisions(case: Case, settings: Sequence[Candidate], chosen: Candidate) -> 
     other = like(gradient_checkpointing=not on)
     if other is not None:
         reasons["checkpointing"] = _why_checkpointing(on, chosen, other, gpu)
-    dense = None if chosen.setup.dequantize_weights.value else like(dense_weights="auto")
+    dense = None if chosen.setup.dequantize_weights.value else like(dequantize_weights="auto")
     if dense is not None and dense.setup.dequantize_weights.value:
         more = linear_bytes(case.model, dense.setup.compute.itemsize) / GIB
         reasons["dense weights"] = f"{more:.1f} GiB more would be {_needed(dense, gpu)}"

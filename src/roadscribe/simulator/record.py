@@ -16,7 +16,7 @@ from roadscribe.errors import InputError
 from roadscribe.simulator.drive import Drive, make_drive
 from roadscribe.simulator.world import HEIGHT, WIDTH
 
-MANIFEST = "drives.jsonl"
+DRIVES_FILE = "drives.jsonl"
 GOP_FRAMES = 12
 X264 = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
 """Without `mbtree` the same frames give the same bytes; with it, memory layout shows in the rounding."""
@@ -59,7 +59,7 @@ def write_drives(
     if any(seed < 0 for seed in wanted):
         raise InputError(f"seed {min(wanted)}: seeds are whole numbers from 0")
     paths = [out / "videos" / f"sim-{seed:08d}.mp4" for seed in wanted]
-    with disk_errors(out), KeyedLog(out / MANIFEST) as manifest:
+    with disk_errors(out), KeyedLog(out / DRIVES_FILE) as manifest:
         todo = []
         for seed, path in zip(wanted, paths, strict=True):
             line = manifest.records.get(path.stem)

@@ -37,15 +37,24 @@ from roadscribe.model.load import (
 )
 from roadscribe.model.precision import LANGUAGE_LINEARS, assert_precision, precision_map, render_map
 from roadscribe.progress import progress, say
-from roadscribe.recipe import Recipe, Train
-from roadscribe.train.boards import TensorBoard, require_boards
+from roadscribe.recipe import Recipe, Train, earlier_key
 from roadscribe.train.checkpoints import CHECKPOINTS, best_weights, usable_checkpoint
-from roadscribe.train.data import DatasetFacts, check_rows, open_rows
-from roadscribe.train.guard import SkippedSteps, assert_float16
-from roadscribe.train.processes import Processes, joined
-from roadscribe.train.readback import answer_logits, read_back, require_written
-from roadscribe.train.sharded import assert_sharded, check_launch, codes, whole_adapter
-from roadscribe.train.shared import Item, item_rows, workload_of
+from roadscribe.train.dataset import DatasetFacts, check_rows, open_rows
+from roadscribe.train.distributed import Processes, joined
+from roadscribe.train.eval_callback import (
+    BestBy,
+    EvalCallback,
+    EvalResult,
+    HeldOut,
+    choose_adapter,
+    describe_result,
+    open_held_out,
+    restore_adapter,
+)
+from roadscribe.train.finite_check import SkippedSteps, assert_float16
+from roadscribe.train.fsdp import assert_sharded, check_launch, codes, whole_adapter
+from roadscribe.train.prefix_sharing import Item, item_rows, workload_of
+from roadscribe.train.tensorboard import TensorBoard, require_boards
 from roadscribe.train.trainer import (
     LOG,
     TENSORBOARD,
@@ -55,16 +64,7 @@ from roadscribe.train.trainer import (
     memory_errors,
     peak_memory_gib,
 )
-from roadscribe.train.watch import (
-    BestBy,
-    HeldOut,
-    Look,
-    Watcher,
-    choose_adapter,
-    describe_look,
-    open_held_out,
-    restore_adapter,
-)
+from roadscribe.train.verify_adapter import answer_logits, read_back, require_written
 
 PROCESSES = "processes"
 """Key of an adapter's manifest: how many processes make it, where that is not one."""
@@ -75,10 +75,10 @@ class Run(NamedTuple):
 
     steps: int
     samples_per_s: float
-    """Since this start of the run, of all processes together, without the time spent on looks."""
+    """Since this start of the run, of all processes together, without the time spent on evaluation."""
     skipped_steps: int
     """fp16: steps that loss scaling skipped."""
-    looks: Sequence[Look]
+    results: Sequence[EvalResult]
 
 
 def train(
@@ -87,10 +87,10 @@ def train(
     """Fine-tune the recipe's base on a dataset with LoRA and write an adapter to ``out``.
 
     ``out`` receives the adapter in PEFT's form, `contract.json`, `recipe.json`, `train_log.jsonl` (a line a
-    logged step), `watch.jsonl` (a line a look at held-out reports) and, while it runs, `checkpoints/`.
+    logged step), `watch.jsonl` (one line per evaluation) and, while it runs, `checkpoints/`.
 
     Args:
-        recipe: `model`, `footage`, `lora` and `train` count here; for looks at held-out clips `infer`, too.
+        recipe: `model`, `footage`, `lora` and `train` count here; for evaluation `infer`, too.
         dataset_folder: what `curate` wrote, or a folder saved by `DatasetDict.save_to_disk`.
         out: the adapter's folder.
         resume: go on from the last whole checkpoint; the result is that of an undisturbed run.
@@ -101,15 +101,17 @@ def train(
         WorkError: the training failed (memory, disk, a loss that is not finite), or what was written is not
             what was trained.
     """
-    with joined() as here:
-        begun = here.from_first(lambda: _open(recipe, dataset_folder, out, here, resume, overwrite))
+    with joined() as world:
+        begun = world.broadcast_from_rank0(
+            lambda: _open(recipe, dataset_folder, out, world, resume, overwrite)
+        )
         if begun is None:
             return out
         with disk_errors(out), memory_errors(), warnings.catch_warnings():
             # The libraries warn each other of coming renames; nothing a user could act on.
             warnings.simplefilter("ignore", FutureWarning)
-            summary = _train(recipe, begun, dataset_folder, out, here)
-            if here.first:
+            summary = _train(recipe, begun, dataset_folder, out, world)
+            if world.first:
                 shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
                 finish(out, **summary)
     return out
@@ -128,16 +130,16 @@ class _Begun(NamedTuple):
 
 
 def _open(
-    recipe: Recipe, dataset: Path, out: Path, here: Processes, resume: bool, overwrite: bool
+    recipe: Recipe, dataset: Path, out: Path, world: Processes, resume: bool, overwrite: bool
 ) -> _Begun | None:
     """Check everything and open the output; None where it is complete already."""
     _check_targets(recipe.lora.targets)
-    _check_watch(recipe.train)
-    if here.sharded:
+    _check_evaluation(recipe.train)
+    if world.sharded:
         check_launch()
     gpu = present_gpu() if choose_device().type == "cuda" else None
-    world = World(here.count, here.local, here.sharded)
-    check_insisted(recipe, gpu, world)
+    launch = World(world.count, world.local, world.sharded)
+    check_insisted(recipe, gpu, launch)
     rows = open_rows(dataset, checksums=True)
     base = resolve_base(recipe.model)
     check_config(base)
@@ -151,17 +153,17 @@ def _open(
     config = AutoConfig.from_pretrained(base.path_or_id, revision=base.revision)
     shape = shape_of(config, recipe.lora.r, recipe.lora.targets)
     items, work = workload_of(recipe, rows, facts, processor)
-    setup = resolve(recipe, shape, work, gpu, world, Host(free_memory(), os.cpu_count() or 2))
+    setup = resolve(recipe, shape, work, gpu, launch, Host(free_memory(), os.cpu_count() or 2))
     made_from = {**recipe.as_json("model", "footage", "lora", "train"), "dataset_sha256": facts.sha256}
     held_out = None
     if recipe.train.eval_steps:
         held_out = open_held_out(dataset, processor, recipe)
         made_from["watched"] = [held_out.sha256, recipe.infer.max_new_tokens]
     if resume:
-        _check_processes(out, here)
-    if here.count > 1:
-        made_from[PROCESSES] = here.count
-    if here.sharded:
+        _check_begun(out, world)
+    if world.count > 1:
+        made_from[PROCESSES] = world.count
+    if world.sharded:
         made_from["sharded"] = True
     if open_output(out, "adapter", made_from, resume=resume, overwrite=overwrite):
         return None
@@ -170,18 +172,24 @@ def _open(
     return _Begun(facts, held_out, usable_checkpoint(out / CHECKPOINTS) if resume else None, setup, items)
 
 
-def _check_processes(out: Path, here: Processes) -> None:
-    """Only as many processes as before go on in the same order, each with its own random numbers."""
+def _check_begun(out: Path, world: Processes) -> None:
+    """Only a run with today's keys goes on, and only with as many processes: each has its own random numbers."""
     path = out / MANIFEST
     manifest = read_json(path, "an artifact's manifest") if path.exists() else None
     made_from = manifest.get("recipe") if isinstance(manifest, dict) else None
     if not isinstance(made_from, dict):
         return
+    earlier = earlier_key(made_from)
+    if earlier is not None:
+        raise InputError(
+            f"{out}: was begun by an earlier version, whose recipe holds `{earlier}`; resume it with that version, "
+            "or begin anew with --overwrite"
+        )
     then = made_from.get(PROCESSES, 1)
-    if then != here.count:
+    if then != world.count:
         raise InputError(
             f"{out}: was begun by {then} process{'es' * (then != 1)}, and now there "
-            f"{'is 1' if here.count == 1 else f'are {here.count}'}; resume it with {then} "
+            f"{'is 1' if world.count == 1 else f'are {world.count}'}; resume it with {then} "
             f"(--processes {then}), or begin anew with --overwrite"
         )
 
@@ -195,16 +203,16 @@ def _check_targets(targets: tuple[str, ...]) -> None:
         )
 
 
-def _check_watch(train: Train) -> None:
+def _check_evaluation(train: Train) -> None:
     require_boards(train.report_to)
-    if train.keep == "best" and not train.eval_steps:
+    if train.load_best_at_end and not train.eval_steps:
         raise InputError(
-            "train.keep: the best step is only known where held-out reports are looked at; "
-            "set train.eval_steps as well, or train.keep=last"
+            "train.load_best_at_end: the best step is only known where held-out reports are evaluated; "
+            "set train.eval_steps as well, or train.load_best_at_end=false"
         )
 
 
-def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Processes) -> dict[str, Any]:
+def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, world: Processes) -> dict[str, Any]:
     """The run; its summary, which only the first process completes."""
     begun = time.monotonic()
     rows, facts = open_rows(dataset), known.facts
@@ -212,10 +220,10 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     loaded = load_base(
         recipe.model,
         max_pixels=recipe.footage.max_pixels,
-        to_shard=here.sharded,
+        to_shard=world.sharded,
         dtype=setup.dtype.value,
     )
-    if here.first:
+    if world.first:
         contract = make_contract(loaded, recipe.footage, facts.prompt_version)
         write_json(out / "recipe.json", recipe.as_json())
     given = item_rows(rows, known.items)
@@ -225,16 +233,16 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
         loaded, given, settings, recipe.lora, out / CHECKPOINTS, setup=setup, keys=facts.keys
     )
     trained = _report_map(trainer.model, loaded.quantized, recipe.lora.targets)
-    _say_batch(settings, setup, len(rows), len(given), here)
-    run = _run(trainer, recipe, settings, len(rows), loaded, known, out, here)
+    _say_batch(settings, setup, len(rows), len(given), world)
+    run = _run(trainer, recipe, settings, len(rows), loaded, known, out, world)
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-    if here.sharded:
+    if world.sharded:
         # All processes take part in gathering the adapter and in a pass through the model.
         state, in_memory = whole_adapter(model), answer_logits(model, loaded.processor, rows[0])
-    if not here.first:
+    if not world.first:
         return {}
     kept_step = _keep(model, run, recipe.train, out)
-    if here.sharded:
+    if world.sharded:
         save_adapter(out, model, contract, state)
     else:
         save_adapter(out, model, contract)
@@ -247,7 +255,7 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     if device.type == "cuda":
         torch.cuda.empty_cache()
     require_written(out, state)
-    difference = read_back(out, dataset, in_memory, dtype, device, where=recipe.train.read_back)
+    difference = read_back(out, dataset, in_memory, dtype, device, in_process=recipe.train.verify_in_process)
     lines = (
         [json.loads(line) for line in (out / LOG).read_text().splitlines()] if (out / LOG).exists() else []
     )
@@ -267,18 +275,18 @@ def _train(recipe: Recipe, known: _Begun, dataset: Path, out: Path, here: Proces
     }
 
 
-def _say_batch(train: Train, setup: TrainSetup, rows: int, items: int, here: Processes) -> None:
+def _say_batch(train: Train, setup: TrainSetup, rows: int, items: int, world: Processes) -> None:
     """Say what an optimizer step sees, where that is not the recipe's own product."""
-    if here.count == 1:
+    if world.count == 1:
         return
     passes = f"{train.gradient_accumulation} pass{'es' * (train.gradient_accumulation > 1)}"
     say(
-        f"processes: {here.count}; an optimizer step sees "
-        f"{rows_per_step(setup.batch.value, rows, items) * here.count:g} rows "
-        f"({train.batch_size} at a time x {passes} x {here.count} processes)"
+        f"processes: {world.count}; an optimizer step sees "
+        f"{rows_per_step(setup.batch.value, rows, items) * world.count:g} rows "
+        f"({train.batch_size} at a time x {passes} x {world.count} processes)"
     )
-    odd = -items % (train.batch_size * here.count)
-    if odd and (train.max_steps < 0 or train.max_steps * train.batch_size * here.count > items):
+    odd = -items % (train.batch_size * world.count)
+    if odd and (train.max_steps < 0 or train.max_steps * train.batch_size * world.count > items):
         say(f"an epoch's last pass takes {odd} of its first samples again, so that each process has as many")
 
 
@@ -298,46 +306,48 @@ def _run(
     loaded: LoadedBase,
     known: _Begun,
     out: Path,
-    here: Processes,
+    world: Processes,
 ) -> Run:
-    """Train to the end, looking at held-out reports on the way."""
-    samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * here.count
-    total = planned_steps(train, len(trainer.train_dataset), here.count)
-    checkpoint, held_out = known.checkpoint, known.held_out if here.first else None
+    """Train to the end, evaluating held-out reports on the way."""
+    samples_a_step = rows_per_step(known.setup.batch.value, rows, len(trainer.train_dataset)) * world.count
+    total = planned_steps(train, len(trainer.train_dataset), world.count)
+    checkpoint, held_out = known.checkpoint, known.held_out if world.first else None
     before = int(checkpoint.name.rsplit("-", 1)[1]) if checkpoint else 0
     if checkpoint is not None:
         say(f"resuming from {checkpoint.name} of {total} steps")
 
-    packed = codes(trainer.model) if here.sharded else {}
+    packed = codes(trainer.model) if world.sharded else {}
 
     def hold_law() -> None:
         # A run that only has to be finished is not sharded any more.
-        if here.sharded and before < total:
+        if world.sharded and before < total:
             assert_sharded(trainer.model, packed)
             return
         assert_precision(trainer.model, quantized=loaded.quantized, targets=recipe.lora.targets)
         if loaded.dtype == torch.float16:
             assert_float16(trainer.model, str(trainer.accelerator.mixed_precision))
 
-    board = TensorBoard(out / TENSORBOARD, before) if TENSORBOARD in train.report_to and here.first else None
+    board = TensorBoard(out / TENSORBOARD, before) if TENSORBOARD in train.report_to and world.first else None
     skipped = SkippedSteps(checkpoint) if loaded.dtype == torch.float16 else None
     begun = time.monotonic()
     with progress(total, "training", already=before, by_note=True) as advance:
-        reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, here)
-        watcher = None
+        reporter = Reporter(out / LOG, advance, samples_a_step, hold_law, skipped, world)
+        evaluations = None
         if held_out is not None:
             tell = _teller(trainer, reporter, board, held_out, train.best_by)
-            watcher = Watcher(trainer.model, loaded.processor, held_out, train, recipe.infer, out, tell)
-        # In this order: what is counted is logged, and a look belongs to the step that has just been shown.
-        for callback in (skipped, reporter, watcher, board.callback() if board else None):
+            evaluations = EvalCallback(
+                trainer.model, loaded.processor, held_out, train, recipe.infer, out, tell
+            )
+        # In this order: what is counted is logged, and an evaluation belongs to the step that has just been shown.
+        for callback in (skipped, reporter, evaluations, board.callback() if board else None):
             if callback is not None:
                 trainer.add_callback(callback)
         if checkpoint is not None and before >= total:
             # transformers would train one step more.
             restore_adapter(trainer.model, checkpoint / WEIGHTS)
             reporter.go_on_from(before)
-            if watcher is not None:
-                watcher.go_on_from(before)
+            if evaluations is not None:
+                evaluations.go_on_from(before)
         else:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = max(before, trainer.state.global_step)
@@ -346,37 +356,37 @@ def _run(
             f"{out}: training ended at step {done} of {total}, and nothing said why; the adapter does not count as "
             "complete. Run the same command with --resume; if it ends there again, look at the rows of that step"
         )
-    spent = time.monotonic() - begun - (watcher.seconds if watcher else 0.0)
+    spent = time.monotonic() - begun - (evaluations.seconds if evaluations else 0.0)
     return Run(
         steps=done,
         samples_per_s=round((done - before) * samples_a_step / max(spent, 1e-9), 3),
         skipped_steps=skipped.total if skipped else 0,
-        looks=watcher.looks if watcher else (),
+        results=evaluations.results if evaluations else (),
     )
 
 
 def _teller(
     trainer: VisionTrainer, reporter: Reporter, board: TensorBoard | None, held_out: HeldOut, by: BestBy
-) -> Callable[[Look, bool], None]:
-    """What makes a look known: a line on stderr, the numbers to every board, report and frames to TensorBoard."""
+) -> Callable[[EvalResult, bool], None]:
+    """Reports each evaluation: a line on stderr, numbers to every board, report and frames to TensorBoard."""
 
-    def tell(look: Look, is_best: bool) -> None:
-        reporter.pause(look.seconds)
-        say(describe_look(look, is_best, by))
+    def tell(result: EvalResult, is_best: bool) -> None:
+        reporter.pause(result.seconds)
+        say(describe_result(result, is_best, by))
         # Not the handler's own on_log, which would call the step's loss logged.
         trainer.callback_handler.call_event(
-            "on_log", trainer.args, trainer.state, trainer.control, logs=look.numbers()
+            "on_log", trainer.args, trainer.state, trainer.control, logs=result.numbers()
         )
         if board is not None:
-            board.show(look.step, look.sample.text, held_out.clips[0].images)
+            board.show(result.step, result.sample.text, held_out.clips[0].images)
 
     return tell
 
 
 def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
     """Put the adapter that the run leaves into the model; its step."""
-    step, why = choose_adapter(run.looks, train, run.steps)
-    if run.looks:
+    step, why = choose_adapter(run.results, train, run.steps)
+    if run.results:
         say(why)
     if step != run.steps:
         restore_adapter(model, best_weights(out, step))
@@ -385,14 +395,14 @@ def _keep(model: Any, run: Run, train: Train, out: Path) -> int:
 
 def _kept_in_words(step: int, run: Run, train: Train) -> dict[str, Any]:
     """The manifest's record of which adapter was kept."""
-    kept: dict[str, Any] = {"keep": train.keep, "step": step}
-    look = next((look for look in run.looks if look.step == step), None)
-    if look is not None:
+    kept: dict[str, Any] = {"keep": "best" if train.load_best_at_end else "last", "step": step}
+    result = next((result for result in run.results if result.step == step), None)
+    if result is not None:
         kept |= {
             "best_by": train.best_by,
-            "field_accuracy": look.field_accuracy,
-            "schema_valid": look.schema_valid,
-            "clips": look.clips,
+            "field_accuracy": result.field_accuracy,
+            "schema_valid": result.schema_valid,
+            "clips": result.clips,
         }
     return kept
 

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer as Roadscribe asks for it: a frozen vision tower, no hidden truncation, an honest log."""
+"""TRL's SFTTrainer as Roadscribe asks for it: a frozen vision encoder, no hidden truncation, an honest log."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from trl import SFTConfig, SFTTrainer
 from roadscribe.artifacts import write_text
 from roadscribe.errors import WorkError
 from roadscribe.estimate.train_setup import TrainSetup, VisionCache
-from roadscribe.model.encode import IGNORED
 from roadscribe.model.load import LoadedBase
 from roadscribe.progress import Advance, say
+from roadscribe.qwen3_vl.gpu_patches import pixels_of
+from roadscribe.qwen3_vl.processor import IGNORED
+from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Train
-from roadscribe.train.batches import CLIPS, PLACED, Collator, batch_errors, pixels_of
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
-from roadscribe.train.features import KeptFeatures, visual_features
-from roadscribe.train.guard import FiniteGuard, SkippedSteps
+from roadscribe.train.collator import CLIPS, PLACED, Collator, batch_errors
+from roadscribe.train.distributed import ALONE, Processes, sharding
+from roadscribe.train.finite_check import FiniteGuard, SkippedSteps
+from roadscribe.train.fsdp import shard
 from roadscribe.train.prepare_model import apply_setup, attention_kernels
-from roadscribe.train.processes import ALONE, Processes, sharding
-from roadscribe.train.sharded import shard
 from roadscribe.train.value_weights import WEIGHTS
 
 LOG = "train_log.jsonl"
@@ -38,7 +39,7 @@ TENSORBOARD = "tensorboard"
 
 
 class VisionTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer with the frozen vision tower outside the graph, which stops at a loss that is not finite."""
+    """SFTTrainer with the frozen vision encoder outside the graph, which stops at a loss that is not finite."""
 
     setup: TrainSetup
     kept: KeptFeatures | None = None
@@ -51,7 +52,7 @@ class VisionTrainer(SFTTrainer):  # type: ignore[misc]
         places, placed, labels = inputs.pop(CLIPS), inputs.pop(PLACED, None), inputs.pop("labels")
         weights = inputs.pop(WEIGHTS, None)
         inner = self.accelerator.unwrap_model(model).get_base_model().model
-        # A placed batch's grid stays on the host, where the tower reads it.
+        # A placed batch's grid stays on the host, where the encoder reads it.
         grid = inputs["image_grid_thw"] if placed is None else torch.tensor(placed["grid"])
         wanted: dict[str, Any] = {"placed": placed}
         if placed is None:
@@ -150,7 +151,7 @@ def training_arguments(train: Train, setup: TrainSetup, loaded: LoadedBase, fold
         logging_steps=train.logging_steps,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        # TensorBoard gets a writer of our own (`boards.TensorBoard`).
+        # TensorBoard gets a writer of our own (`tensorboard.TensorBoard`).
         report_to=[name for name in train.report_to if name != TENSORBOARD],
     )
 
@@ -169,7 +170,7 @@ def build_trainer(
 
     Args:
         loaded: the base.
-        rows: the sequences that the run goes through (`shared.item_rows`).
+        rows: the sequences that the run goes through (`prefix_sharing.item_rows`).
         train: the recipe's section, for the optimizer, the schedule and the log.
         lora: the recipe's section.
         folder: where checkpoints go.
@@ -178,7 +179,8 @@ def build_trainer(
     """
     kept = None
     if setup.vision_cache.value is not VisionCache.OFF:
-        kept = KeptFeatures(keys, setup.vision_cache.value, setup.vision_cache_bytes)
+        on_gpu = setup.vision_cache.value is VisionCache.GPU
+        kept = KeptFeatures(keys, on_gpu=on_gpu, size_bytes=setup.vision_cache_bytes)
     peft_config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -228,12 +230,12 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         samples_a_step: float,
         at_start: Callable[[], None],
         skipped: SkippedSteps | None = None,
-        here: Processes = ALONE,
+        world: Processes = ALONE,
     ) -> None:
         """``skipped``: counts skipped steps in fp16; it must come before this among the callbacks.
         ``samples_a_step``: of all processes together."""
         self.log, self.advance, self.samples_a_step, self.at_start = log, advance, samples_a_step, at_start
-        self.skipped, self.here = skipped, here
+        self.skipped, self.world = skipped, world
         self.note = ""
         self.since = (time.monotonic(), 0)
 
@@ -244,7 +246,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
     def go_on_from(self, step: int) -> None:
         """Hold the law once more, and forget log lines beyond a step: they will be written again."""
         self.at_start()
-        if self.here.first:
+        if self.world.first:
             trim_log(self.log, step)
         self.since = (time.monotonic(), step)
 
@@ -261,7 +263,7 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
         """Append a line to the log and show it; the closing summary of the trainer is not one."""
-        if logs is None or "loss" not in logs or not self.here.first:
+        if logs is None or "loss" not in logs or not self.world.first:
             return
         now = time.monotonic()
         then, step = self.since
@@ -287,8 +289,8 @@ class Reporter(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """The checkpoint's last file was written, once every process has written its own."""
-        self.here.wait()
-        if not self.here.first:
+        self.world.wait()
+        if not self.world.first:
             return
         counts = {} if self.skipped is None else {"skipped_steps": self.skipped.total}
         close_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}", **counts)
@@ -330,5 +332,5 @@ def memory_errors() -> Iterator[None]:
     except torch.cuda.OutOfMemoryError as error:
         raise WorkError(
             "the card's memory is full; lower train.batch_size (and raise train.gradient_accumulation), "
-            "set train.gradient_checkpointing=true or train.keep_features=false, or use fewer or smaller frames"
+            "set train.gradient_checkpointing=true or train.cache_vision_features=false, or use fewer or smaller frames"
         ) from error

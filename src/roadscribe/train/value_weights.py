@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from roadscribe.model.encode import IGNORED
+from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.report import PARAMETERS
 
 WEIGHTS = "answer_weights"

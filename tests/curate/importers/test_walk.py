@@ -28,7 +28,7 @@ from roadscribe.prompts import INSTRUCTION, PROMPT_VERSION
 from roadscribe.recipe import Model, Recipe, load_recipe
 from roadscribe.report import PARAMETERS
 from roadscribe.simulator.simulate import simulate
-from roadscribe.train.data import DatasetFacts, check_rows, open_rows
+from roadscribe.train.dataset import DatasetFacts, check_rows, open_rows
 
 PIXELS = 96 * 64
 
