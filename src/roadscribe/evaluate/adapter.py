@@ -53,9 +53,9 @@ class _Engines(Mapping[str, ReportsEngine]):
                 tuned = ReportEngine(loaded.model, loaded.processor, **options)
                 engines = {"base": tuned.without_adapter(), "tuned": tuned}
             infer = self._recipe.infer
-            for name, engine in engines.items():
+            for model, engine in engines.items():
                 agreeing: ReportsEngine = AgreeingEngine(engine, infer.agree_prose)
-                self._loaded[name] = agreeing if infer.agree else engine
+                self._loaded[model] = agreeing if infer.agree else engine
         return self._loaded[name]
 
 
