@@ -27,12 +27,12 @@ from roadscribe.qwen3_vl.processor import IGNORED
 from roadscribe.qwen3_vl.vision_cache import KeptFeatures, visual_features
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.checkpoints import close_checkpoint, write_errors
+from roadscribe.train.claim_weights import WEIGHTS
 from roadscribe.train.collator import CLIPS, PLACED, Collator, batch_errors
 from roadscribe.train.distributed import ALONE, Processes, sharding
 from roadscribe.train.finite_check import FiniteGuard, SkippedSteps
 from roadscribe.train.fsdp import shard
 from roadscribe.train.prepare_model import apply_setup, attention_kernels
-from roadscribe.train.value_weights import WEIGHTS
 
 LOG = "train_log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -198,7 +198,7 @@ def build_trainer(
             loaded.processor,
             None if kept is None else kept.known,
             on_card=loaded.device.type == "cuda",
-            value_weight=train.value_weight,
+            claim_weight=train.claim_weight,
         ),
         peft_config=peft_config,
     )
