@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from roadscribe import cli
+from in_process import roadscribe
 from roadscribe.artifacts import require_complete
 from roadscribe.errors import InputError
 from roadscribe.infer.engine import GeneratedReport

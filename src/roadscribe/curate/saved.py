@@ -16,6 +16,7 @@ from roadscribe.artifacts import MANIFEST, read_json
 from roadscribe.errors import InputError, error_line
 
 STATE = "state.json"
+AGAIN = "copy the dataset again, or make it with `roadscribe curate`"
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The last 8 bytes of an Arrow IPC stream (Arrow columnar format, "IPC Streaming Format")."""
 
@@ -45,24 +46,28 @@ def load_saved(folder: Path, *, checksums: bool = False) -> datasets.DatasetDict
 
 
 def _require_rows(folder: Path, splits: datasets.DatasetDict) -> None:
-    """Compare the rows of each split with what `curate` counted, where its manifest is in the folder above.
+    """Compare splits with the folders that are there and, where `curate` wrote them, with the rows it counted.
+
+    A split that was taken out altogether, or saved again by `datasets`, was changed on purpose.
 
     Raises:
-        InputError: a split is missing or has another number of rows.
+        InputError: a split's folder is not listed, or a split of `curate` has another number of rows.
     """
     path = folder.parent / MANIFEST
     manifest = read_json(path, "the manifest of a dataset") if path.is_file() else None
     summary = manifest.get("summary") if isinstance(manifest, dict) else None
     counted = summary.get("splits") if isinstance(summary, dict) else None
-    there = {name: len(rows) for name, rows in splits.items()}
-    if isinstance(counted, dict) and counted != there:
-        shown = [
-            ", ".join(f"{name} {rows}" for name, rows in one.items()) or "none" for one in (there, counted)
-        ]
-        raise InputError(
-            f"{folder}: holds other rows ({shown[0]}) than `curate` wrote ({shown[1]}); copy the dataset again, or "
-            "curate again"
-        )
+    for state_file in sorted(folder.glob(f"*/{STATE}")):
+        name = state_file.parent.name
+        if name not in splits:
+            raise InputError(f"{folder}: its list of splits does not name {name}, which is there; {AGAIN}")
+        state = read_json(state_file, "the state of a saved dataset")
+        by_curate = all("sha256" in file for file in state["_data_files"])
+        expected = counted.get(name) if isinstance(counted, dict) and by_curate else None
+        if isinstance(expected, int) and len(splits[name]) != expected:
+            raise InputError(
+                f"{folder}: its {name} split holds {len(splits[name])} rows, and `curate` wrote {expected}; {AGAIN}"
+            )
 
 
 def check_files(folder: Path, *, checksums: bool = False) -> None:
