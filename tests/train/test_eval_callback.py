@@ -407,16 +407,10 @@ def test_a_board_that_is_not_installed_is_named_with_what_to_install(
             train(recipe_for("train.report_to=[wandb]"), dataset, tmp_path / "out")
 
 
-def test_the_command_line_says_a_wrong_option_in_one_line(
-    eight_rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--out", str(tmp_path / "out"), "--set", "train.report_to=nowhere"]
-    monkeypatch.setattr(sys, "argv", ["roadscribe", "train", str(eight_rows), *options])
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+def test_the_command_line_says_a_wrong_option_in_one_line(eight_rows: Path, tmp_path: Path) -> None:
+    ran = roadscribe("train", eight_rows, "--out", tmp_path / "out", "--set", "train.report_to=nowhere")
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
     assert line.startswith("roadscribe: train.report_to: 'nowhere' is no board")
 
 
