@@ -175,9 +175,9 @@ class Train(_Section):
     scheduler: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
-    value_weight: float = Field(default=1.0, ge=1, le=100)
-    """What a token of the JSON's values counts in the loss against one of any other text; 1 counts all alike. The
-    report's twelve values are a tenth of its tokens, so a short run learns its wording first (docs/training.md)."""
+    claim_weight: float = Field(default=1.0, ge=1, le=100)
+    """What a token counts in the loss that decides a claim (the JSON's values, the first two words of a sentence)
+    against any other; 1 counts all alike. A short run learns the wording first without it (docs/training.md)."""
     gradient_checkpointing: bool = True
     """Recompute activations in the backward pass: less memory, about a third more time."""
     dense_weights: Switch = "auto"

@@ -13,10 +13,10 @@ from torch.nn.functional import pad
 
 from roadscribe.model.encode import IGNORED, encode_images, processed_size
 from roadscribe.train.branches import BRANCHES, PADDING, encode_branches
+from roadscribe.train.claim_weights import WEIGHTS, claim_weights
 from roadscribe.train.data import clip_key, open_image
 from roadscribe.train.features import ClipPlace, KnownClips
 from roadscribe.train.shared import item_samples
-from roadscribe.train.value_weights import WEIGHTS, value_weights
 
 CLIPS = "clips"
 """Key of a batch that names its samples; the trainer takes it out before the model sees the batch."""
@@ -59,14 +59,14 @@ class Collator:
         known: KnownClips | None = None,
         *,
         on_card: bool = False,
-        value_weight: float = 1.0,
+        claim_weight: float = 1.0,
     ) -> None:
         """``known``: the clips whose features are kept. ``on_card`` ships decoded frames, for `pixels_of` to make
-        the patches on the card. ``value_weight``: what the tokens of the JSON's values count in the loss."""
+        the patches on the card. ``claim_weight``: what the tokens that decide a claim count in the loss."""
         self.processor = processor
         self.known = known
         self.on_card = on_card
-        self.value_weight = value_weight
+        self.claim_weight = claim_weight
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """`encode_branches`'s tensors of the rows, their `ClipPlace`s under `CLIPS`, and the pixels needed."""
@@ -81,8 +81,8 @@ class Collator:
             if fresh:
                 unseen += sample.images
         batch[CLIPS] = places
-        if self.value_weight != 1:
-            batch[WEIGHTS] = value_weights(self.processor.tokenizer, batch["labels"], self.value_weight)
+        if self.claim_weight != 1:
+            batch[WEIGHTS] = claim_weights(self.processor.tokenizer, batch["labels"], self.claim_weight)
         if unseen and self.on_card:
             batch[FRAMES] = self._frames(unseen)
         elif unseen:

@@ -26,13 +26,13 @@ from roadscribe.progress import Advance, say
 from roadscribe.recipe import Lora, Train
 from roadscribe.train.batches import CLIPS, PLACED, Collator, pixels_of
 from roadscribe.train.branches import attend_in_branches, branch_attention
+from roadscribe.train.claim_weights import WEIGHTS
 from roadscribe.train.features import KeptFeatures, visual_features
 from roadscribe.train.guard import WHOLE, FiniteGuard, SkippedSteps
 from roadscribe.train.processes import ALONE, Processes, sharding
 from roadscribe.train.sharded import shard
 from roadscribe.train.shared import are_items, sequences_seen
 from roadscribe.train.speed import answer_only_head, fastest_attention, speed_up
-from roadscribe.train.value_weights import WEIGHTS
 
 CHECKPOINTS = "checkpoints"
 LOG = "train_log.jsonl"
@@ -186,7 +186,7 @@ def build_trainer(
             loaded.processor,
             None if kept is None else kept.known,
             on_card=loaded.device.type == "cuda",
-            value_weight=train.value_weight,
+            claim_weight=train.claim_weight,
         ),
         peft_config=peft_config,
     )

@@ -10,11 +10,11 @@ from roadscribe.model.encode import IGNORED
 from roadscribe.report import PARAMETERS
 from roadscribe.tiny import WEIGHTS as TINY
 from roadscribe.train.answer_loss import answer_loss
-from roadscribe.train.value_weights import value_places, value_weights
+from roadscribe.train.claim_weights import claim_places, claim_weights
 
 REPORT = """\
 **Scene Description:**
-A road, 30 meters ahead "weather": no key here.
+A city road. No traffic light is in view, 30 meters ahead.
 
 **Driving Parameters (JSON):**
 ```json
@@ -25,6 +25,10 @@ A road, 30 meters ahead "weather": no key here.
   "ego_vehicle_speed": null
 }
 ```
+
+**Risk Assessment:**
+- Nearby Vehicles: The nearest vehicle is 30 meters ahead.
+- Stop.
 """
 
 
@@ -33,23 +37,29 @@ def tokenizer():
     return AutoProcessor.from_pretrained(TINY).tokenizer
 
 
-def test_exactly_the_values_behind_the_keys_are_found(tokenizer):
+def test_values_behind_the_keys_and_the_openings_of_sentences_are_found_and_nothing_else(tokenizer):
     ids = tokenizer(REPORT)["input_ids"]
     pieces = [tokenizer.decode([one]) for one in ids]
     marked = "".join(
-        piece if place else "~" for piece, place in zip(pieces, value_places(pieces), strict=True)
+        piece if place else "~" for piece, place in zip(pieces, claim_places(pieces), strict=True)
     )
-    # The tokenizer may join a quote with what stands beside it.
+    # The tokenizer may join a quote or a space with what stands beside it.
     found = [part.strip(' ,"\n') for part in marked.split("~") if part.strip(' ,"\n')]
-    assert found == ["urban", "12", "false", "null"]
-    assert value_places(["A plain answer", " with 12 words"]) == [False, False]
+    assert found == [
+        *("A city", "No traffic", "urban", "12", "false", "null"),
+        *("Nearby Vehicles", "The nearest", "Stop"),
+    ]
+
+
+def test_every_key_counts_and_an_answer_without_json_has_no_such_places():
     every = [f'"{name}": ' for name in PARAMETERS]
-    assert value_places([part for key in every for part in (key, "null")]) == [False, True] * len(every)
+    assert claim_places([part for key in every for part in (key, "null")]) == [False, True] * len(every)
+    assert claim_places(["A plain answer", " with 12 words"]) == [False, False]
 
 
 def test_the_weights_are_one_on_average_and_zero_outside_the_answer(tokenizer):
     ids = torch.tensor([[IGNORED] * 5 + tokenizer(REPORT)["input_ids"]])
-    weights = value_weights(tokenizer, ids, 4.0)
+    weights = claim_weights(tokenizer, ids, 4.0)
     assert weights[0, :5].eq(0).all()
     assert float(weights.sum()) == pytest.approx(float((ids != IGNORED).sum()), rel=1e-5)
     values = sorted(set(weights[0, 5:].tolist()))
