@@ -172,3 +172,22 @@ def test_a_prose_without_claims_is_said_to_claim_nothing(tmp_path: Path) -> None
     found = card(tmp_path / "card", lambda truth: "A road.")
     assert "makes no claim that can be checked" in verdict(found, "overall").text
     assert not [one for one in found.verdicts if one.rule == "prose"]
+
+
+def test_a_prose_that_is_right_and_contradicts_the_json_is_told_from_one_that_reads_nothing(
+    tmp_path: Path,
+) -> None:
+    def table(clip: int | None, order: list[int], grammar: bool) -> str:
+        if clip is None:
+            return text(parameters(7), "The weather is foggy.")
+        truth = TRUTHS[clip]
+        wrong = "snowy" if truth.weather != "snowy" else "clear"
+        values = truth if clip % 4 else truth.model_copy(update={"weather": wrong})
+        return text(values, said_weather(truth))
+
+    recipe = load_recipe(None, ["evaluate.resamples=300"])
+    found = evaluate(recipe, SOME, {"tuned": TableEngine(table)}, tmp_path / "card", train_parameters=TRUTHS)
+    assert verdict(found, "overall").outcome == "partly"
+    assert "It reads the road, but contradicts itself" in (tmp_path / "card" / "scorecard.html").read_text(
+        encoding="utf-8"
+    )

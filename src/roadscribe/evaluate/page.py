@@ -85,7 +85,7 @@ def render_page(
         script_hash=f"sha256-{digest}",
         run=run,
         subject=subject,
-        title=OVERALL_TITLES[overall.outcome],
+        title=_title(overall.outcome, run),
         overall=overall,
         verdicts=[one for one in verdicts if one.rule not in ("overall", "parameter")],
         headlines=headlines(scorecard, run),
@@ -111,6 +111,13 @@ def render_page(
         panel_label=panel_label,
         word=word,
     )
+
+
+def _title(outcome: str, run: RunScore) -> str:
+    """The headline: a prose that is read from the pictures and contradicts the JSON is not one that reads nothing."""
+    if outcome == "partly" and run.prose is not None and run.prose.gain is not None and run.prose.gain[1] > 0:
+        return "It reads the road, but contradicts itself"
+    return OVERALL_TITLES[outcome]
 
 
 def unbroken(text: str) -> str:
