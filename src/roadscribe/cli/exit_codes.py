@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import signal
 import sys
@@ -85,6 +86,8 @@ def run_app(app: typer.Typer) -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     # Libraries tell each other of coming renames there; nothing a user could act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    # On CPUs with bfloat16 it asks for a package that fetches compiled code from a hub, which is not wanted here.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     command = typer.main.get_command(app)
     try:
         code = command.main(standalone_mode=False)
