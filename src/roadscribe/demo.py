@@ -21,7 +21,7 @@ DEMO_OVERRIDES = (
     "footage.frames=6",
     "footage.window_s=1.5",
     "footage.max_pixels=61440",
-    "simulate.train_drives=450",
+    "simulate.train_drives=620",
     "simulate.seconds=3",
     "annotate.error_rate=0.8",
     "train.batch_size=1",
@@ -88,20 +88,20 @@ def demo(recipe: Recipe, out: Path, *, resume: bool = False, overwrite: bool = F
     )
     say(f"note: {HONEST_LINE}")
     steps = [
-        Step("simulate drives", 21, lambda: simulate(recipe, sizes.train_drives, drives, **how)),
+        Step("simulate drives", 27, lambda: simulate(recipe, sizes.train_drives, drives, **how)),
         Step(
             "simulate held-out drives",
-            8,
+            4,
             lambda: simulate(recipe, sizes.test_drives, held_out, first_seed=test_seed, **how),
         ),
-        Step("collect frames", 5, lambda: collect([drives], clips, recipe, **how)),
-        Step("collect held-out frames", 4, lambda: collect([held_out], held_out_clips, recipe, **how)),
-        Step("annotate", 1, lambda: annotate(recipe, clips, raw, **how)),
+        Step("collect frames", 12, lambda: collect([drives], clips, recipe, **how)),
+        Step("collect held-out frames", 2, lambda: collect([held_out], held_out_clips, recipe, **how)),
+        Step("annotate", 2, lambda: annotate(recipe, clips, raw, **how)),
         Step("curate", 5, lambda: curate(recipe, raw, clips, dataset, **how)),
-        Step("train", 185, lambda: train(recipe, dataset, adapter, **how)),
+        Step("train", 135, lambda: train(recipe, dataset, adapter, **how)),
         Step(
             "evaluate",
-            100,
+            45,
             lambda: evaluate_adapter(recipe, held_out_clips, adapter, dataset, scorecard, **how),
         ),
     ]
