@@ -8,6 +8,8 @@ import pytest
 from evaluate_standin import TableEngine, clips, parameters, true_parameters
 
 from roadscribe.evaluate.evaluate import evaluate
+from roadscribe.evaluate.page_prose import marked_claims
+from roadscribe.evaluate.predictions import Prediction, RunKey
 from roadscribe.evaluate.prose_scores import ProseScore, judge_prose, read_prose, score_prose
 from roadscribe.evaluate.scorecard import Scorecard, Verdict, read_scorecard
 from roadscribe.evaluate.scores import Values
@@ -191,3 +193,16 @@ def test_a_prose_that_is_right_and_contradicts_the_json_is_told_from_one_that_re
     assert "It reads the road, but contradicts itself" in (tmp_path / "card" / "scorecard.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_each_claim_is_marked_also_where_two_share_their_words() -> None:
+    scene = "The ego vehicle drives in the left lane at about 50 km/h."
+    truth = {**DRY.model_dump(), "ego_lane_position": "left", "ego_vehicle_speed": 90}
+    values = {**truth, "ego_vehicle_speed": 50}
+    one = Prediction("c", "d", RunKey("tuned", True, "none"), "", True, 1, 0.1, True, values, truth)
+    pieces = marked_claims(scene, one)
+    assert "".join(piece for piece, _, _ in pieces) == scene
+    assert [(piece, mark) for piece, mark, _ in pieces if mark] == [
+        ("The ego vehicle drives in the left lane", "right"),
+        (" at about 50 km/h", "wrong"),
+    ]

@@ -50,19 +50,21 @@ def prose_rows(scorecard: Scorecard, mains: Mapping[str, RunKey], subject: RunKe
 def marked_claims(text: str, prediction: Prediction) -> list[tuple[str, str, str]]:
     """A prose section as (text, mark, hint) pieces; the mark of a claim is "right", "wrong", "" elsewhere.
 
-    A claim that contradicts the report's own JSON is marked "against" as well.
+    A claim that contradicts the report's own JSON is marked "against" as well. Of claims that share words ("The ego
+    vehicle drives in the left lane at 50 km/h") the shorter one comes first, and the longer one marks what is left.
     """
     pieces: list[tuple[str, str, str]] = []
     at = 0
-    for claim in sorted(read_claims(text), key=lambda one: one.start):
+    for claim in sorted(read_claims(text), key=lambda one: (one.start, one.end)):
         truth = prediction.time_of_day if claim.topic == TIME_OF_DAY else prediction.truth[claim.topic]
-        if claim.start < at or (claim.topic == TIME_OF_DAY and truth is None):
+        start = max(claim.start, at)
+        if start >= claim.end or (claim.topic == TIME_OF_DAY and truth is None):
             continue
         mark = "right" if claim_is_right(claim, truth) else "wrong"
         hint = f"{label(claim.topic)}: truth {word(truth)}"
         if claim.topic in prediction.predicted and contradicts(claim, prediction.predicted):
             mark += " against"
             hint += f", its own JSON {word(prediction.predicted[claim.topic])}"
-        pieces += [(text[at : claim.start], "", ""), (text[claim.start : claim.end], mark, hint)]
+        pieces += [(text[at:start], "", ""), (text[start : claim.end], mark, hint)]
         at = claim.end
     return [piece for piece in (*pieces, (text[at:], "", "")) if piece[0]]
